@@ -1,0 +1,102 @@
+"""What a method needs to know about a layer: asks the model; the only gradient tape."""
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from keras import tree
+
+from keras_gradcam import forward
+
+# float16 gradients underflow where a mean over the grid divides them by its size:
+# measured 2 % error at 224 x 224. A score 1024 times as large keeps them at 2e-4.
+FLOAT16_SCALE = 1024.0
+
+
+class Evidence(NamedTuple):
+    """One forward pass and its gradients.
+
+    Attributes:
+        activations: List of float32 tensors `(batch, *grid, channels)`, one for each
+            site.
+        gradients: List of float32 tensors of the same shapes, dy/dA.
+        scores: float32 tensor `(batch,)`, the target score y.
+        outputs: The model's own outputs, as it returned them.
+    """
+
+    activations: list
+    gradients: list
+    scores: tf.Tensor
+    outputs: Any
+
+
+def gradients(model, inputs, sites, score, inline=False):
+    """Runs `model` once and differentiates a score with respect to layers' outputs.
+
+    Only the part of the network that follows the first of `sites` is recorded, and no
+    gradient with respect to a weight is ever computed.
+
+    Args:
+        model: A built `keras.Model`.
+        inputs: Structure of tensors, as the model takes it.
+        sites: List of `layers.Site`.
+        score: Callable from the model's outputs to scores `(batch,)`.
+        inline: See `forward.run`.
+
+    Returns:
+        An `Evidence`.
+
+    Raises:
+        ValueError: If the score does not depend on one of `sites`.
+    """
+    found = {}
+
+    def listener(layer, call, output):
+        if (id(layer), call) not in wanted:
+            return output
+        output = forward.identity(output)
+        found[id(layer), call] = output
+        tape.watch([x for x in tree.flatten(output) if _is_differentiable(x)])
+        return output
+
+    wanted = {(id(site.layer), site.call) for site in sites}
+    layers = list({id(site.layer): site.layer for site in sites}.values())
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        outputs, _ = forward.run(model, inputs, layers, listener, inline)
+        scores = tf.cast(score(outputs), tf.float32)
+        activations = [site.pick(found[id(site.layer), site.call]) for site in sites]
+        scale = _scale(activations)
+        total = scale * tf.reduce_sum(scores)
+    slopes = tape.gradient(total, activations)
+    _check_dependence(sites, slopes)
+    return Evidence(
+        [
+            site.channels_last(tf.cast(a, tf.float32))
+            for a, site in zip(activations, sites)
+        ],
+        [
+            site.channels_last(tf.cast(g, tf.float32) / scale)
+            for g, site in zip(slopes, sites)
+        ],
+        scores,
+        outputs,
+    )
+
+
+def _is_differentiable(tensor):
+    return tf.is_tensor(tensor) and tensor.dtype.is_floating
+
+
+def _scale(activations):
+    return FLOAT16_SCALE if any(a.dtype == tf.float16 for a in activations) else 1.0
+
+
+def _check_dependence(sites, slopes):
+    for site, slope in zip(sites, slopes):
+        if slope is None:
+            raise ValueError(
+                f"The score does not depend on layer '{site.name}': no gradient reaches "
+                "it. The layer comes after the logits, feeds only another output, or is "
+                "cut off by a step without a gradient such as `argmax` or "
+                "`stop_gradient`. Choose an earlier layer, a target that uses what this "
+                "layer computes, or leave out `layer`."
+            )

@@ -1,0 +1,526 @@
+"""`GradCAM`: a Keras model that returns heatmaps of another; the only state."""
+
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops, tree
+
+from keras_gradcam import (
+    anatomy,
+    evidence,
+    forward,
+    graphs,
+    layers,
+    maps,
+    methods,
+    targets,
+)
+
+
+@keras.saving.register_keras_serializable("keras_gradcam")
+class GradCAM(keras.Model):
+    """Shows which positions of its input a model's score depends on.
+
+    `GradCAM` wraps a model as it is: nested, subclassed, trained or in training. The
+    weights are shared, so maps follow the model while it learns, and nothing of the
+    model is changed. As a `keras.Model` it comes with `predict` for arrays and
+    `tf.data`, with `save`, and with `export` to a SavedModel that returns heatmaps.
+
+    Args:
+        model: A `keras.Model`.
+        layer: The layer whose activations are weighted: a name (at any depth, where it
+            is unique), a path through nested models such as
+            `"mobilenetv2_1.00_224/Conv_1"`, a `keras.Layer`, or a list of these for one
+            map each. A layer that is called several times is named with `"#n"`, one
+            that returns several tensors with `"[key]"`. Defaults to `None`: the last
+            layer with a spatial grid larger than 1x1 that the score depends on.
+        method: Name of the CAM method, one of `methods.METHODS`, or a callable
+            `(activations, gradients, scores) -> map`. Defaults to `"gradcam"`.
+        target: What to explain. `None` is each sample's predicted class; an int is one
+            class for all samples; a sequence or tensor of ints is one class for each; a
+            callable turns the model's outputs into scores `(batch,)`. Can be given with
+            each call instead. Defaults to `None`.
+        activation: Applied to the map: `"relu"` as in the paper, `None` to keep the
+            sign, or a callable. Defaults to `"relu"`.
+        normalize: `"max"` divides each map by its largest magnitude, `"minmax"`
+            stretches each to [0, 1], `"batch"` divides all maps of a batch by their
+            largest magnitude, `None` returns raw values that compare between samples
+            and epochs. Defaults to `"max"`.
+        resize: `True` for maps of the input's size, `False` for the layer's grid, or a
+            size such as `(height, width)`. Defaults to `True`.
+        logits: Whether a model that ends in softmax or sigmoid is explained by its
+            logits instead of its probabilities, whose gradient vanishes where the model
+            is confident. Defaults to `True`.
+        return_predictions: Whether to return a dict with `"heatmaps"` and
+            `"predictions"`, both of the same forward pass. Defaults to `False`.
+        jit_compile: `True` compiles with XLA, `False` does not, `"auto"` does where a
+            GPU or TPU is present. A model that XLA cannot compile runs without it after
+            one warning. Defaults to `"auto"`.
+        **kwargs: `name` of the Keras model.
+
+    Call arguments:
+        images: What the model takes, a batch: `(batch, *spatial, channels)`.
+        target: As above, for this call.
+
+    Returns:
+        float32 `(batch, *spatial)`, with the defaults in [0, 1]; all zeros where nothing
+        speaks for the target. A list of these if `layer` is a list.
+
+    Raises:
+        TypeError: If `model` is no `keras.Model`, or an argument has the wrong type.
+        ValueError: If `layer` names no layer with a grid, a class does not exist, or the
+            number of classes does not match the batch.
+
+    Example:
+
+    ```python
+    cam = GradCAM(model)
+    heatmaps = cam(images)                     # (batch, height, width)
+    heatmaps = cam(images, target=[3, 7])      # one class for each of two images
+    heatmaps = cam.predict(dataset)            # NumPy, batch by batch
+    ```
+
+    Reference:
+        [Selvaraju et al., 2017](https://arxiv.org/abs/1610.02391), Grad-CAM: Visual
+        Explanations from Deep Networks via Gradient-based Localization.
+    """
+
+    def __init__(
+        self,
+        model,
+        layer=None,
+        method="gradcam",
+        target=None,
+        activation="relu",
+        normalize="max",
+        resize=True,
+        logits=True,
+        return_predictions=False,
+        jit_compile="auto",
+        **kwargs,
+    ):
+        _check_model(model)
+        # Maps are float32 under every global policy, and the images reach the model as
+        # `predict` would hand them over.
+        super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
+        self.model = model
+        self.method = method
+        self.target = _check_target(target)
+        self.activation = activation
+        self.normalize = normalize
+        self.resize = _check_resize(resize)
+        self.logits = logits
+        self.return_predictions = return_predictions
+        # `None` is Keras' own "auto": XLA where an accelerator is, and no strategy.
+        self.jit_compile = None if jit_compile == "auto" else jit_compile
+        self.built = True
+        self._method = methods.get(method)
+        self._activation = maps.get_activation(activation)
+        self._normalization = maps.get_normalization(normalize)
+        # Hidden from Keras' tracking, which would count the layers a second time.
+        self._given = _Untracked(layer=layer)
+        self._traced = _Untracked(anatomy=None, sites=None)
+        self._graphs = graphs.Graphs(self._explain)
+        declared = forward.declared_inputs(model)
+        if declared is not None:
+            self._trace_anatomy(tree.map_structure(_spec, declared))
+
+    # The public calls.
+
+    def call(self, images, target=None):
+        return self._run("heatmaps", images, target)
+
+    def activations(self, images):
+        """Returns the layer's activations A.
+
+        Args:
+            images: A batch, as the model takes it.
+
+        Returns:
+            float32 `(batch, *grid, channels)`, channels last. A list of these if `layer`
+            is a list.
+        """
+        return self._run("activations", images, None)
+
+    def gradients(self, images, target=None):
+        """Returns the gradients dy/dA of the target score.
+
+        Args:
+            images: A batch, as the model takes it.
+            target: As for the call. Defaults to the constructor's `target`.
+
+        Returns:
+            float32 `(batch, *grid, channels)`, channels last. A list of these if `layer`
+            is a list.
+        """
+        return self._run("gradients", images, target)
+
+    @property
+    def layer(self):
+        """Full name of the layer, or a list of names; `None` until a layer is chosen.
+
+        The layer is known from the start where the model declares its inputs, and after
+        the first call where it does not (a subclassed model).
+        """
+        if self._traced.sites is None:
+            return _names(self._given.layer)
+        names = [site.name for site in self._traced.sites]
+        return names if isinstance(self._given.layer, (list, tuple)) else names[0]
+
+    def trace(self, images, target=None):
+        """Traces the graph for `images` without running it, and checks everything.
+
+        The first call is as fast as later ones then, and raises nothing new.
+
+        Args:
+            images: A batch, as the model takes it.
+            target: As for the call. Defaults to the constructor's `target`.
+        """
+        static, tensors = self._request("heatmaps", images, target)
+        self._graphs.trace(static, *tensors, jit_compile=bool(self.jit_compile))
+
+    def reset(self):
+        """Traces the model anew at the next call.
+
+        Needed after the model itself was changed: by `quantize()`, an exchanged
+        activation or a layer added. Changed weights are seen without it.
+        """
+        self._graphs.clear()
+        self._traced.anatomy = self._traced.sites = None
+
+    # What Keras asks of a model.
+
+    def make_predict_function(self, force=False):
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            super().make_predict_function(force)
+            return
+        full = 0
+
+        def predict_batch(data):
+            nonlocal full
+            images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+            length = _batch_length(images)
+            full = max(full, length)
+            # XLA compiles for each batch size: the last batch must not be a new one.
+            padding = full - length if self.jit_compile else 0
+            outputs = self(tree.map_structure(lambda x: _pad(x, padding), images))
+            return tree.map_structure(lambda x: x[:length], outputs)
+
+        def predict_batches(batches):
+            outputs = [predict_batch(data) for data in batches]
+            return tree.map_structure(lambda *parts: ops.concatenate(parts), *outputs)
+
+        # Each batch goes through the one compiled graph that direct calls use, too.
+        self.predict_function = predict_batches
+
+    def export(self, filepath, format="tf_saved_model", input_signature=None, **kwargs):
+        declared = forward.declared_inputs(self.model)
+        if input_signature is None and declared is not None:
+            input_signature = [declared]
+        return super().export(
+            filepath, format=format, input_signature=input_signature, **kwargs
+        )
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "model": serialize(self.model),
+            "layer": self.layer,
+            "method": serialize(self.method),
+            "target": serialize(self.target),
+            "activation": serialize(self.activation),
+            "normalize": self.normalize,
+            "resize": self.resize,
+            "logits": self.logits,
+            "return_predictions": self.return_predictions,
+            "jit_compile": self.jit_compile,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        objects = {
+            key: keras.saving.deserialize_keras_object(config[key])
+            for key in ("model", "method", "target", "activation")
+        }
+        return cls(**{**config, **objects})
+
+    # From a call to a graph.
+
+    def _run(self, part, images, target):
+        static, tensors = self._request(part, images, target)
+        if not tf.executing_eagerly():
+            return self._explain(static, *tensors)
+        try:
+            return self._graphs(static, *tensors, jit_compile=bool(self.jit_compile))
+        except graphs.XLARefusal as refusal:
+            self._give_up_xla(refusal)
+            return self._graphs(static, *tensors)
+
+    def _request(self, part, images, target):
+        """The arguments of `_explain`: what chooses the graph, and its inputs."""
+        images = tree.map_structure(_as_tensor, images)
+        target = self.target if target is None else _check_target(target)
+        self._prepare(images)
+        if callable(target) or target is None:
+            return (part, target), (images,)
+        return (part, "classes"), (images, self._classes(target, images))
+
+    def _give_up_xla(self, refusal):
+        self.jit_compile = False
+        warnings.warn(
+            f"XLA cannot compile model '{self.model.name}': {refusal}. The maps are "
+            "computed without XLA. Pass `jit_compile=False` to silence this warning.",
+            stacklevel=2,
+        )
+
+    def _prepare(self, images):
+        _check_images(forward.declared_inputs(self.model), images)
+        if self._traced.sites is not None:
+            return
+        with tf.init_scope():
+            if not self.model.built:
+                first = tree.map_structure(_first_sample, images)
+                self.model(first, training=False)
+            self._trace_anatomy(tree.map_structure(graphs.free_batch, images))
+
+    def _trace_anatomy(self, signature):
+        traced = anatomy.trace(self.model, signature, self._score_basis)
+        given = self._given.layer
+        if given is None:
+            sites = [layers.default(traced)]
+        elif isinstance(given, (list, tuple)):
+            sites = [layers.find(traced, layer) for layer in given]
+        else:
+            sites = [layers.find(traced, given)]
+        self._traced.anatomy, self._traced.sites = traced, sites
+
+    def _classes(self, target, images):
+        """One class for each sample, checked against batch and model where known."""
+        if isinstance(target, tf.Tensor) and not tf.executing_eagerly():
+            return target
+        target = np.asarray(target)
+        length = _batch_length(images)
+        if target.ndim == 1 and length is not None and len(target) != length:
+            raise ValueError(
+                f"Argument `target` has {len(target)} classes for a batch of {length} "
+                "images. Pass one class for each image, or one int for all of them. "
+                f"Received: target={_short(target)}"
+            )
+        basis = self._traced.anatomy.scores
+        count = basis.shape[-1] if getattr(basis, "shape", None) else None
+        if count and basis.shape.rank == 2:
+            wrong = target[(target < 0) | (target >= count)]
+            if wrong.size:
+                raise ValueError(
+                    f"Argument `target` must be in the range 0 to {count - 1}: the "
+                    f"model has {count} classes. Received: target={_short(wrong)}"
+                )
+        first = tree.flatten(images)[0]
+        return ops.broadcast_to(ops.cast(target, "int32"), ops.shape(first)[:1])
+
+    # Inside the graph.
+
+    def _explain(self, static, images, classes=None):
+        part, target = static
+        found = evidence.gradients(
+            self.model,
+            images,
+            self._traced.sites,
+            lambda outputs: self._score(outputs, target, classes),
+            self._traced.anatomy.inline,
+        )
+        if part == "heatmaps":
+            return self._heatmaps(found, images)
+        return self._one_or_list(getattr(found, part))
+
+    def _score(self, outputs, target, classes):
+        if callable(target):
+            return self._called_target(outputs, target)
+        columns = targets.class_columns(outputs, self.logits)
+        if classes is None:
+            return targets.predicted_class(columns)
+        return targets.of_class(columns, classes)
+
+    def _called_target(self, outputs, target):
+        scores = target(targets.with_logits(outputs) if self.logits else outputs)
+        if len(scores.shape) != 1:
+            raise ValueError(
+                "A callable `target` must return one score for each sample, shape "
+                f"`(batch,)`. It returned shape {tuple(scores.shape)}. Received: "
+                f"target={target}"
+            )
+        return scores
+
+    def _score_basis(self, outputs):
+        """What a score can be taken of, to tell which layers it can depend on."""
+        if callable(self.target):
+            return self._called_target(outputs, self.target)
+        if len(tree.flatten(outputs)) == 1:
+            return targets.class_columns(outputs, self.logits)
+        return targets.with_logits(outputs) if self.logits else outputs
+
+    def _heatmaps(self, found, images):
+        heatmaps = [
+            self._heatmap(site, activations, gradients, found.scores, images)
+            for site, activations, gradients in zip(
+                self._traced.sites, found.activations, found.gradients, strict=True
+            )
+        ]
+        heatmaps = self._one_or_list(heatmaps)
+        if not self.return_predictions:
+            return heatmaps
+        return {"heatmaps": heatmaps, "predictions": found.outputs}
+
+    def _heatmap(self, site, activations, gradients, scores, images):
+        heatmap = self._method(activations, gradients, scores)
+        if self._activation is not None:
+            heatmap = self._activation(heatmap)
+        size = self._size(site, images)
+        if size is not None:
+            heatmap = maps.resize(heatmap, size)
+        return self._normalization(heatmap)
+
+    def _size(self, site, images):
+        if self.resize is False or (self.resize is True and site.input is None):
+            return None
+        if self.resize is not True:
+            return self.resize
+        shape = ops.shape(tree.flatten(images)[site.input])
+        return [shape[axis] for axis in site.input_axes]
+
+    def _one_or_list(self, values):
+        return values if isinstance(self._given.layer, (list, tuple)) else values[0]
+
+
+class _Untracked:
+    """A bag of attributes that Keras' tracking does not look into."""
+
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+
+def explain(model, image, target=None, layer=None, **options):
+    """Returns the heatmap of one image, or of a batch: Grad-CAM in one line.
+
+    Each call traces the model, which takes about a second. For more than one call make a
+    `GradCAM` and keep it.
+
+    Args:
+        model: A `keras.Model`.
+        image: One image `(height, width, channels)`, or a batch of images, as the model
+            takes it.
+        target: See `GradCAM`; for one image an int is enough. Defaults to `None`, the
+            predicted class.
+        layer: See `GradCAM`. Defaults to `None`.
+        **options: Other arguments of `GradCAM`.
+
+    Returns:
+        NumPy float32 `(height, width)` for one image, `(batch, height, width)` for a
+        batch, by default in [0, 1]. A list of these if `layer` is a list, a dict if
+        `return_predictions=True`.
+
+    Example:
+
+    ```python
+    heatmap = explain(model, image, target=3)
+    ```
+    """
+    cam = GradCAM(model, layer=layer, **options)
+    declared = forward.declared_inputs(model)
+    # A model that declares nothing takes images.
+    rank = 4 if declared is None else len(getattr(declared, "shape", ()))
+    single = getattr(image, "ndim", None) == rank - 1
+    result = cam(image[None] if single else image, target=target)
+    result = tree.map_structure(ops.convert_to_numpy, result)
+    return tree.map_structure(lambda x: x[0], result) if single else result
+
+
+def _check_model(model):
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "Argument `model` must be a `keras.Model` (Keras 3). Received: "
+            f"model={model!r} of type {type(model).__module__}.{type(model).__name__}"
+        )
+
+
+def _check_target(target):
+    """Returns `target` with a sequence as an array; raises if it is no target."""
+    if target is None or callable(target) or isinstance(target, tf.Tensor):
+        return target
+    array = np.asarray(target)
+    if array.ndim > 1 or array.dtype.kind not in "iu":
+        raise TypeError(
+            "Argument `target` must be None, an int, a sequence with one int for each "
+            "sample, or a callable from the model's outputs to scores `(batch,)`. "
+            f"Received: target={_short(target)} of type {type(target).__name__}"
+        )
+    return array if array.ndim else int(array)
+
+
+def _check_resize(resize):
+    if isinstance(resize, bool):
+        return resize
+    size = np.atleast_1d(resize)
+    if size.ndim != 1 or size.dtype.kind not in "iu" or (size < 1).any():
+        raise ValueError(
+            "Argument `resize` must be True (the input's size), False (the layer's "
+            "grid) or a size of positive ints such as `(height, width)`. "
+            f"Received: resize={resize!r}"
+        )
+    return tuple(int(length) for length in size)
+
+
+def _check_images(declared, images):
+    if declared is None:
+        return
+    flat, expected = tree.flatten(images), tree.flatten(declared)
+    if len(flat) != len(expected):
+        raise ValueError(
+            f"The model takes {len(expected)} input(s). Received {len(flat)}. Several "
+            "images of one size go into one array, `np.stack(images)`."
+        )
+    for image, spec in zip(flat, expected, strict=True):
+        shape, wanted = tuple(image.shape), tuple(spec.shape)
+        if len(shape) == len(wanted) - 1:
+            raise ValueError(
+                f"Argument `images` must be a batch of shape {wanted}. Received one "
+                f"sample of shape {shape}. Pass `images[None]`, or use "
+                "`keras_gradcam.explain`, which takes one image."
+            )
+
+
+def _names(layer):
+    if isinstance(layer, (list, tuple)):
+        return [_names(one) for one in layer]
+    return layer.name if isinstance(layer, keras.Layer) else layer
+
+
+def _spec(tensor):
+    return tf.TensorSpec(tensor.shape, tensor.dtype)
+
+
+def _as_tensor(x):
+    x = ops.convert_to_tensor(x)
+    # As `predict` does: NumPy's doubles are not meant as such.
+    return ops.cast(x, keras.config.floatx()) if x.dtype == tf.float64 else x
+
+
+def _first_sample(image):
+    if tf.is_symbolic_tensor(image):
+        return tf.zeros([1, *image.shape[1:]], image.dtype)
+    return image[:1]
+
+
+def _batch_length(images):
+    return tree.flatten(images)[0].shape[0]
+
+
+def _pad(image, count):
+    return ops.concatenate([image] + [image[:1]] * count) if count else image
+
+
+def _short(target):
+    return np.array2string(np.asarray(target), threshold=8, separator=", ")

@@ -1,0 +1,111 @@
+"""Which layer of a model a user means, and which one is the default."""
+
+import difflib
+
+import keras
+
+
+def default(anatomy):
+    """Returns the last site with a grid larger than 1x1 that the score depends on.
+
+    Args:
+        anatomy: An `anatomy.Anatomy`.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    candidates = [site for site in anatomy.sites if site.is_candidate()]
+    # A map of the output itself would only repeat it, where there is anything before.
+    candidates = [site for site in candidates if not site.is_output] or candidates
+    if not candidates:
+        raise ValueError(
+            "The model has no layer with a spatial grid larger than 1x1 that the score "
+            f"depends on. Its layers return:\n{_listing(anatomy)}\nA CAM needs a "
+            "convolution, or another layer that keeps the positions of its input."
+        )
+    by_name = {site.name: site for site in anatomy.sites}
+    return by_name[candidates[-1].source]
+
+
+def find(anatomy, layer):
+    """Returns the site that `layer` means.
+
+    Args:
+        anatomy: An `anatomy.Anatomy`.
+        layer: A `keras.Layer`, or a string: a layer's name or the end of its path,
+            where that is unique, with "[key]" and "#n" where needed (see
+            `anatomy.Site`).
+
+    Raises:
+        TypeError: If `layer` is neither.
+        ValueError: If there is no such site, more than one, or it has no grid.
+    """
+    if not isinstance(layer, (str, keras.Layer)):
+        raise TypeError(
+            "Argument `layer` must be a layer's name, a `keras.Layer`, a list of these, "
+            f"or None. Received: layer={layer!r} of type {type(layer).__name__}"
+        )
+    matches = _matches(anatomy, layer)
+    if not matches:
+        raise ValueError(
+            f"{_why_not(anatomy, layer)} Layers that work: "
+            f"{_choices(anatomy, _name(layer))}. Received: layer={_name(layer)!r}"
+        )
+    if len(matches) > 1:
+        raise ValueError(
+            f"'{_name(layer)}' stands for {len(matches)} places in the model. Pass one "
+            f"of {[site.name for site in matches]}. Received: layer={_name(layer)!r}"
+        )
+    if not (matches[0].grid and matches[0].per_sample):
+        raise ValueError(
+            f"Layer '{matches[0].name}' has no spatial grid to draw a map on: it returns "
+            f"shape {matches[0].shape}. Layers that work: "
+            f"{_choices(anatomy, _name(layer))}. Received: layer={_name(layer)!r}"
+        )
+    return matches[0]
+
+
+def _name(layer):
+    return layer if isinstance(layer, str) else layer.name
+
+
+def _matches(anatomy, layer):
+    if isinstance(layer, keras.Layer):
+        return [site for site in anatomy.sites if site.layer is layer]
+    exact = [site for site in anatomy.sites if layer in (site.name, site.path)]
+    return exact or [
+        site
+        for site in anatomy.sites
+        if _ends_with(site.name, layer) or _ends_with(site.path, layer)
+    ]
+
+
+def _ends_with(path, end):
+    return f"/{path}".endswith(f"/{end}")
+
+
+def _why_not(anatomy, layer):
+    if isinstance(layer, keras.Layer):
+        exists = any(other is layer for _, other in anatomy.paths)
+    else:
+        exists = any(_ends_with(path, layer) for path, _ in anatomy.paths)
+    if exists:
+        return f"Layer '{_name(layer)}' does not run when the model is called."
+    return f"The model has no layer '{_name(layer)}'."
+
+
+def _choices(anatomy, name, count=12):
+    """Names of the layers that work: those that resemble `name`, then the last ones."""
+    names = [site.name for site in anatomy.sites if site.is_candidate()]
+    last_parts = {other.split("/")[-1]: other for other in names}
+    alike = difflib.get_close_matches(name.split("/")[-1], last_parts, n=3)
+    close = [last_parts[part] for part in alike]
+    close += [other for other in reversed(names) if other not in close]
+    more = f" and {len(close) - count} more" if len(close) > count else ""
+    return f"{close[:count]}{more}"
+
+
+def _listing(anatomy, count=12):
+    rows = [f"  {site.name} {site.shape}" for site in anatomy.sites]
+    more = [f"  ({len(rows) - count} more before)"] if len(rows) > count else []
+    return "\n".join(more + rows[-count:])

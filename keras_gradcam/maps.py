@@ -1,0 +1,118 @@
+"""From a method's raw map to a heatmap: activation, resizing, normalisation.
+
+Maps are float32 `(batch, *grid)` with a grid of any rank.
+"""
+
+import keras
+from keras import ops
+
+
+def resize(maps, size):
+    """Resizes the grid linearly, with pixel centres at half integers.
+
+    In 2-D this is `tf.image.resize(..., "bilinear")`. It is written axis by axis so that
+    1-D and 3-D grids, sizes known only at run time and XLA need no code of their own.
+
+    Args:
+        maps: Tensor `(batch, *grid)`.
+        size: One length (an int or a scalar tensor) for each axis of the grid.
+
+    Returns:
+        Tensor `(batch, *size)`.
+    """
+    # The last axis first: its gather is the slow one, and cheapest on the small map.
+    for axis in reversed(range(1, len(maps.shape))):
+        maps = _resize_axis(maps, axis, size[axis - 1])
+    return maps
+
+
+def _resize_axis(maps, axis, length):
+    old = ops.shape(maps)[axis]
+    if isinstance(old, int) and isinstance(length, int) and old == length:
+        return maps
+    scale = ops.cast(old, "float32") / ops.cast(length, "float32")
+    centre = (ops.arange(length, dtype="float32") + 0.5) * scale - 0.5
+    centre = ops.clip(centre, 0.0, ops.cast(old - 1, "float32"))
+    lower = ops.floor(centre)
+    shape = [1] * len(maps.shape)
+    shape[axis] = -1
+    fraction = ops.reshape(centre - lower, shape)
+    lower = ops.cast(lower, "int32")
+    upper = ops.minimum(lower + 1, old - 1)
+    below, above = (ops.take(maps, index, axis=axis) for index in (lower, upper))
+    # Both weights, and no `below + fraction * (above - below)`: inf must not become NaN
+    # on the grid points themselves.
+    return below * (1.0 - fraction) + above * fraction
+
+
+def _divide(maps, by):
+    # Divided where there is something to divide by, and without an epsilon: raw maps of
+    # 1e-12 are real. A NaN stays visible, as NaN is not equal to 0.
+    empty = ops.equal(by, 0.0)
+    return ops.where(empty, ops.zeros_like(maps), maps / ops.where(empty, 1.0, by))
+
+
+def _peak(maps, axes):
+    return ops.max(ops.abs(maps), axis=axes, keepdims=True)
+
+
+def _grid(maps):
+    return tuple(range(1, len(maps.shape)))
+
+
+def normalize_max(maps):
+    """Divides each map by its own largest magnitude: 0 stays "no evidence"."""
+    return _divide(maps, _peak(maps, _grid(maps)))
+
+
+def normalize_minmax(maps):
+    """Stretches each map to [0, 1] from its own minimum and maximum."""
+    low = ops.min(maps, axis=_grid(maps), keepdims=True)
+    high = ops.max(maps, axis=_grid(maps), keepdims=True)
+    return _divide(maps - low, high - low)
+
+
+def normalize_batch(maps):
+    """Divides all maps of the batch by their largest magnitude: strengths compare."""
+    peaks = _peak(maps, _grid(maps))
+    # A sample that is not finite must not take the others with it.
+    peaks = ops.where(ops.isfinite(peaks), peaks, 0.0)
+    return _divide(maps, ops.max(peaks, keepdims=True))
+
+
+NORMALIZATIONS = {
+    "max": normalize_max,
+    "minmax": normalize_minmax,
+    "batch": normalize_batch,
+    None: lambda maps: maps,
+}
+
+
+def get_normalization(identifier):
+    """Returns the function of a `normalize` argument.
+
+    Raises:
+        ValueError: If `identifier` is not one of `NORMALIZATIONS`.
+    """
+    if identifier in NORMALIZATIONS:
+        return NORMALIZATIONS[identifier]
+    raise ValueError(
+        "Argument `normalize` must be one of 'max', 'minmax', 'batch' or None. "
+        f"Received: normalize={identifier!r}"
+    )
+
+
+def get_activation(identifier):
+    """Returns the function of an `activation` argument, None for the identity.
+
+    Raises:
+        ValueError: If `identifier` is neither "relu", None nor a callable.
+    """
+    if identifier is None or callable(identifier):
+        return identifier
+    if identifier == "relu":
+        return keras.activations.relu
+    raise ValueError(
+        "Argument `activation` must be 'relu' (as in the Grad-CAM paper), None (keeps "
+        f"the sign) or a callable. Received: activation={identifier!r}"
+    )
