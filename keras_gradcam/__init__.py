@@ -1,8 +1,14 @@
 """Grad-CAM for any Keras model: see what it looks at, also while it trains."""
 
-from keras_gradcam import methods, targets
-from keras_gradcam.callback import GradCAMCallback
-from keras_gradcam.gradcam import GradCAM, explain
-from keras_gradcam.images import colorize, load_image, overlay, panel, show
+from keras_gradcam import methods as methods
+from keras_gradcam import targets as targets
+from keras_gradcam.callback import GradCAMCallback as GradCAMCallback
+from keras_gradcam.gradcam import GradCAM as GradCAM
+from keras_gradcam.gradcam import explain as explain
+from keras_gradcam.images import colorize as colorize
+from keras_gradcam.images import load_image as load_image
+from keras_gradcam.images import overlay as overlay
+from keras_gradcam.images import panel as panel
+from keras_gradcam.images import show as show
 
 __version__ = "0.1.0"

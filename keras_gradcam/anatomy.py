@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -81,14 +81,12 @@ class Anatomy(NamedTuple):
     Attributes:
         sites: List of `Site` in order of execution, a nested model after its layers.
         paths: List of `(path, layer)` of all layers, also of those that did not run.
-        scores: What the `score` function returned, as `tf.TensorSpec`.
         inline: Whether a layer hides in a `tf.function` of the user's, so that the
             model must be run with `inline=True` (see `forward.run`).
     """
 
     sites: list
     paths: list
-    scores: Any
     inline: bool
 
 
@@ -109,7 +107,7 @@ def trace(model, inputs, score):
     tracing.run(inputs, inline=False)
     if tracing.foreign:
         tracing.run(inputs, inline=True)
-    return Anatomy(tracing.sites, tracing.paths, tracing.scores, tracing.foreign)
+    return Anatomy(tracing.sites, tracing.paths, tracing.foreign)
 
 
 def _with_batch(spec):
@@ -150,16 +148,15 @@ class _Tracing:
         )
         self.foreign = self.foreign or foreign
         scores = self.score(outputs)
-        self.scores = tree.map_structure(tf.TensorSpec.from_tensor, scores)
         self.sites = self._sites(_Graph(inputs, outputs, scores))
         return scores
 
     def _listen(self, layer, call, output):
         copy = forward.identity(output)
         pairs = zip(tree.flatten_with_path(output), tree.flatten(copy), strict=True)
-        for item, ((key, before), tensor) in enumerate(pairs):
+        for item, ((keys, before), tensor) in enumerate(pairs):
             if tf.is_tensor(tensor):
-                key = "".join(f"[{part}]" for part in key)
+                key = "".join(f"[{key}]" for key in keys)
                 self.records.append(_Record(layer, call, item, key, before, tensor))
         return copy
 

@@ -18,12 +18,12 @@ class GradCAMCallback(keras.callbacks.Callback):
     For each sample it writes one panel: the input, the heatmap, the heatmap laid over
     the input, and below it the true label, the predicted one and the model's confidence
     on green or red. All panels of an epoch are written as one image summary with the
-    epoch as its step, into a run of its own, `log_dir/gradcam`, and are on disk when the
-    epoch ends. The samples stay the same for the whole training.
+    epoch as its step, into a run of its own, `log_dir/gradcam`, and are on disk when
+    the epoch ends. The samples stay the same for the whole training.
 
-    Training is not touched: weights, random numbers and metrics are bit for bit those of
-    a training without the callback. The `tensorboard` package is needed to look at the
-    panels, not to write them.
+    Training is not touched: weights, random numbers and metrics are bit for bit those
+    of a training without the callback. The `tensorboard` package is needed to look at
+    the panels, not to write them.
 
     Args:
         images: Array or tensor `(samples, height, width, channels)`, as the model takes
@@ -34,23 +34,23 @@ class GradCAMCallback(keras.callbacks.Callback):
             Defaults to `None`.
         log_dir: Directory of TensorBoard's runs, the one that
             `keras.callbacks.TensorBoard` is given. Defaults to `"logs"`.
-        freq: Write every `freq` epochs, the first one included; 0 never writes. Defaults
-            to `1`.
+        freq: Write every `freq` epochs, the first one included; 0 never writes.
+            Defaults to `1`.
         num_samples: How many of `images` are shown, from the first. Defaults to `8`.
         target: See `GradCAM`; of a sequence the first `num_samples` are used. Defaults
             to `None`, the predicted class.
-        label_map: Names of the classes, a list or a dict from class to name. Defaults to
-            `None`, the numbers.
+        label_map: Names of the classes, a list or a dict from class to name.
+            Defaults to `None`, the numbers.
         value_range: The values of `images` that are black and white, such as `(-1, 1)`.
             Defaults to `None`: found out where that is safe.
-        image_format: `"jpeg"` or `"png"`. PNG is lossless, takes 4 times the space and 8
-            times the time. Defaults to `"jpeg"`.
+        image_format: `"jpeg"` or `"png"`. PNG is lossless, takes 4 times the space and
+            8 times the time. Defaults to `"jpeg"`.
         **options: Other arguments of `GradCAM`.
 
     Raises:
-        ValueError: If the arguments do not fit each other. What depends on the model (an
-            unknown layer, images that it does not take) raises when training begins,
-            before the first batch.
+        ValueError: If the arguments do not fit each other. What depends on the model
+            (an unknown layer, images that it does not take) raises when training
+            begins, before the first batch.
 
     Example:
 
@@ -106,8 +106,8 @@ class GradCAMCallback(keras.callbacks.Callback):
             self._cam = GradCAM(
                 self.model, self.layer, target=self._targets(), **self.options
             )
-        # A wrong configuration must not cost an epoch. No weights are read: they may not
-        # have been restored yet.
+        # A wrong configuration must not cost an epoch. No weights are read: they may
+        # not have been restored yet.
         self._cam.trace(self._images)
 
     def on_epoch_end(self, epoch, logs=None):

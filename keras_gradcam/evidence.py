@@ -13,13 +13,14 @@ FLOAT16_SCALE = 1024.0
 
 
 class Evidence(NamedTuple):
-    """One forward pass and its gradients.
+    """One forward pass and its gradients, float32 (float64 for a float64 model).
 
     Attributes:
-        activations: List of float32 tensors `(batch, *grid, channels)`, one for each
+        activations: List of tensors `(batch, *grid, channels)`, one for each
             site.
-        gradients: List of float32 tensors of the same shapes, dy/dA.
-        scores: float32 tensor `(batch,)`, the target score y.
+        gradients: List of tensors of the same shapes, dy/dA; or, where each
+            sample has n scores, `(batch, n, *grid, channels)`.
+        scores: Tensor `(batch,)` or `(batch, n)`, the target score y.
         outputs: The model's own outputs, as it returned them.
     """
 
@@ -60,26 +61,38 @@ def gradients(model, inputs, sites, score, inline=False):
 
     wanted = {(id(site.layer), site.call) for site in sites}
     layers = list({id(site.layer): site.layer for site in sites}.values())
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         outputs, _ = forward.run(model, inputs, layers, listener, inline)
-        scores = tf.cast(score(outputs), tf.float32)
+        scores = _widened(score(outputs))
         activations = [site.pick(found[id(site.layer), site.call]) for site in sites]
         scale = _scale(activations)
-        total = scale * tf.reduce_sum(scores)
-    slopes = tape.gradient(total, activations)
-    _check_dependence(sites, slopes)
+        several = scores.shape.rank == 2
+        columns = tf.unstack(scores, axis=1) if several else [scores]
+        totals = [scale * tf.reduce_sum(column) for column in columns]
+    slopes = [tape.gradient(total, activations) for total in totals]
+    _check_dependence(sites, slopes[0])
     return Evidence(
         [
-            site.channels_last(tf.cast(a, tf.float32))
-            for a, site in zip(activations, sites)
+            site.channels_last(_widened(a))
+            for a, site in zip(activations, sites, strict=True)
         ],
         [
-            site.channels_last(tf.cast(g, tf.float32) / scale)
-            for g, site in zip(slopes, sites)
+            _joined([site.channels_last(_widened(g)) / scale for g in of_site], several)
+            for site, of_site in zip(sites, zip(*slopes, strict=True), strict=True)
         ],
         scores,
         outputs,
     )
+
+
+def _widened(tensor):
+    # Half precision is for the model; sums over a grid need more.
+    tensor = tf.convert_to_tensor(tensor)
+    return tensor if tensor.dtype == tf.float64 else tf.cast(tensor, tf.float32)
+
+
+def _joined(slopes, several):
+    return tf.stack(slopes, axis=1) if several else slopes[0]
 
 
 def _is_differentiable(tensor):
@@ -91,12 +104,12 @@ def _scale(activations):
 
 
 def _check_dependence(sites, slopes):
-    for site, slope in zip(sites, slopes):
+    for site, slope in zip(sites, slopes, strict=True):
         if slope is None:
             raise ValueError(
-                f"The score does not depend on layer '{site.name}': no gradient reaches "
-                "it. The layer comes after the logits, feeds only another output, or is "
-                "cut off by a step without a gradient such as `argmax` or "
-                "`stop_gradient`. Choose an earlier layer, a target that uses what this "
-                "layer computes, or leave out `layer`."
+                f"The score does not depend on layer '{site.name}': no gradient "
+                "reaches it. The layer comes after the logits, feeds only another "
+                "output, or is cut off by a step without a gradient such as `argmax` "
+                "or `stop_gradient`. Choose an earlier layer, a target that uses what "
+                "this layer computes, or leave out `layer`."
             )

@@ -3,18 +3,18 @@
 import warnings
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
 from keras_gradcam import (
     anatomy,
+    arguments,
     evidence,
     forward,
     graphs,
-    layers,
     maps,
     methods,
+    selection,
     targets,
 )
 
@@ -65,13 +65,15 @@ class GradCAM(keras.Model):
         target: As above, for this call.
 
     Returns:
-        float32 `(batch, *spatial)`, with the defaults in [0, 1]; all zeros where nothing
-        speaks for the target. A list of these if `layer` is a list.
+        float32 `(batch, *spatial)`, with the defaults in [0, 1]; all zeros where
+        nothing speaks for the target. A list of these if `layer` is a list;
+        `(batch, n, *spatial)` if `target` returns n scores for each sample; float64 if
+        the layer is.
 
     Raises:
         TypeError: If `model` is no `keras.Model`, or an argument has the wrong type.
-        ValueError: If `layer` names no layer with a grid, a class does not exist, or the
-            number of classes does not match the batch.
+        ValueError: If `layer` names no layer with a grid, a class does not exist, or
+            the number of classes does not match the batch.
 
     Example:
 
@@ -101,16 +103,16 @@ class GradCAM(keras.Model):
         jit_compile="auto",
         **kwargs,
     ):
-        _check_model(model)
+        arguments.check_model(model)
         # Maps are float32 under every global policy, and the images reach the model as
         # `predict` would hand them over.
         super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
         self.model = model
         self.method = method
-        self.target = _check_target(target)
+        self.target = arguments.check_target(target)
         self.activation = activation
         self.normalize = normalize
-        self.resize = _check_resize(resize)
+        self.resize = arguments.check_resize(resize)
         self.logits = logits
         self.return_predictions = return_predictions
         # `None` is Keras' own "auto": XLA where an accelerator is, and no strategy.
@@ -119,9 +121,7 @@ class GradCAM(keras.Model):
         self._method = methods.get(method)
         self._activation = maps.get_activation(activation)
         self._normalization = maps.get_normalization(normalize)
-        # Hidden from Keras' tracking, which would count the layers a second time.
-        self._given = _Untracked(layer=layer)
-        self._traced = _Untracked(anatomy=None, sites=None)
+        self._focus = _Focus(layer)
         self._graphs = graphs.Graphs(self._explain)
         declared = forward.declared_inputs(model)
         if declared is not None:
@@ -139,8 +139,8 @@ class GradCAM(keras.Model):
             images: A batch, as the model takes it.
 
         Returns:
-            float32 `(batch, *grid, channels)`, channels last. A list of these if `layer`
-            is a list.
+            float32 `(batch, *grid, channels)`, channels last. A list of these if
+            `layer` is a list.
         """
         return self._run("activations", images, None)
 
@@ -152,8 +152,8 @@ class GradCAM(keras.Model):
             target: As for the call. Defaults to the constructor's `target`.
 
         Returns:
-            float32 `(batch, *grid, channels)`, channels last. A list of these if `layer`
-            is a list.
+            float32 `(batch, *grid, channels)`, channels last. A list of these if
+            `layer` is a list.
         """
         return self._run("gradients", images, target)
 
@@ -164,10 +164,7 @@ class GradCAM(keras.Model):
         The layer is known from the start where the model declares its inputs, and after
         the first call where it does not (a subclassed model).
         """
-        if self._traced.sites is None:
-            return _names(self._given.layer)
-        names = [site.name for site in self._traced.sites]
-        return names if isinstance(self._given.layer, (list, tuple)) else names[0]
+        return self._focus.names()
 
     def trace(self, images, target=None):
         """Traces the graph for `images` without running it, and checks everything.
@@ -188,7 +185,7 @@ class GradCAM(keras.Model):
         activation or a layer added. Changed weights are seen without it.
         """
         self._graphs.clear()
-        self._traced.anatomy = self._traced.sites = None
+        self._focus = _Focus(self._focus.layer)
 
     # What Keras asks of a model.
 
@@ -255,14 +252,14 @@ class GradCAM(keras.Model):
             return self._explain(static, *tensors)
         try:
             return self._graphs(static, *tensors, jit_compile=bool(self.jit_compile))
-        except graphs.XLARefusal as refusal:
+        except graphs.XLARefusalError as refusal:
             self._give_up_xla(refusal)
             return self._graphs(static, *tensors)
 
     def _request(self, part, images, target):
         """The arguments of `_explain`: what chooses the graph, and its inputs."""
         images = tree.map_structure(_as_tensor, images)
-        target = self.target if target is None else _check_target(target)
+        target = self.target if target is None else arguments.check_target(target)
         self._prepare(images)
         if callable(target) or target is None:
             return (part, target), (images,)
@@ -277,8 +274,8 @@ class GradCAM(keras.Model):
         )
 
     def _prepare(self, images):
-        _check_images(forward.declared_inputs(self.model), images)
-        if self._traced.sites is not None:
+        arguments.check_images(forward.declared_inputs(self.model), images)
+        if self._focus.sites is not None:
             return
         with tf.init_scope():
             if not self.model.built:
@@ -287,38 +284,19 @@ class GradCAM(keras.Model):
             self._trace_anatomy(tree.map_structure(graphs.free_batch, images))
 
     def _trace_anatomy(self, signature):
-        traced = anatomy.trace(self.model, signature, self._score_basis)
-        given = self._given.layer
-        if given is None:
-            sites = [layers.default(traced)]
-        elif isinstance(given, (list, tuple)):
-            sites = [layers.find(traced, layer) for layer in given]
-        else:
-            sites = [layers.find(traced, given)]
-        self._traced.anatomy, self._traced.sites = traced, sites
+        def look(outputs):
+            self._focus.classes = targets.count_classes(outputs)
+            return targets.basis(outputs, self.target, self.logits)
+
+        traced = anatomy.trace(self.model, signature, look)
+        self._focus.inline = traced.inline
+        self._focus.sites = selection.select(traced, self._focus.layer)
 
     def _classes(self, target, images):
         """One class for each sample, checked against batch and model where known."""
-        if isinstance(target, tf.Tensor) and not tf.executing_eagerly():
-            return target
-        target = np.asarray(target)
-        length = _batch_length(images)
-        if target.ndim == 1 and length is not None and len(target) != length:
-            raise ValueError(
-                f"Argument `target` has {len(target)} classes for a batch of {length} "
-                "images. Pass one class for each image, or one int for all of them. "
-                f"Received: target={_short(target)}"
-            )
-        basis = self._traced.anatomy.scores
-        count = basis.shape[-1] if getattr(basis, "shape", None) else None
-        if count and basis.shape.rank == 2:
-            wrong = target[(target < 0) | (target >= count)]
-            if wrong.size:
-                raise ValueError(
-                    f"Argument `target` must be in the range 0 to {count - 1}: the "
-                    f"model has {count} classes. Received: target={_short(wrong)}"
-                )
         first = tree.flatten(images)[0]
+        if tf.executing_eagerly() or not isinstance(target, tf.Tensor):
+            arguments.check_classes(target, first.shape[0], self._focus.classes)
         return ops.broadcast_to(ops.cast(target, "int32"), ops.shape(first)[:1])
 
     # Inside the graph.
@@ -328,53 +306,29 @@ class GradCAM(keras.Model):
         found = evidence.gradients(
             self.model,
             images,
-            self._traced.sites,
-            lambda outputs: self._score(outputs, target, classes),
-            self._traced.anatomy.inline,
+            self._focus.sites,
+            lambda outputs: targets.scores(outputs, target, classes, self.logits),
+            self._focus.inline,
         )
         if part == "heatmaps":
             return self._heatmaps(found, images)
         return self._one_or_list(getattr(found, part))
 
-    def _score(self, outputs, target, classes):
-        if callable(target):
-            return self._called_target(outputs, target)
-        columns = targets.class_columns(outputs, self.logits)
-        if classes is None:
-            return targets.predicted_class(columns)
-        return targets.of_class(columns, classes)
-
-    def _called_target(self, outputs, target):
-        scores = target(targets.with_logits(outputs) if self.logits else outputs)
-        if len(scores.shape) != 1:
-            raise ValueError(
-                "A callable `target` must return one score for each sample, shape "
-                f"`(batch,)`. It returned shape {tuple(scores.shape)}. Received: "
-                f"target={target}"
-            )
-        return scores
-
-    def _score_basis(self, outputs):
-        """What a score can be taken of, to tell which layers it can depend on."""
-        if callable(self.target):
-            return self._called_target(outputs, self.target)
-        if len(tree.flatten(outputs)) == 1:
-            return targets.class_columns(outputs, self.logits)
-        return targets.with_logits(outputs) if self.logits else outputs
-
     def _heatmaps(self, found, images):
-        heatmaps = [
-            self._heatmap(site, activations, gradients, found.scores, images)
-            for site, activations, gradients in zip(
-                self._traced.sites, found.activations, found.gradients, strict=True
-            )
-        ]
+        sites = zip(self._focus.sites, found.activations, found.gradients, strict=True)
+        heatmaps = [self._heatmap(*site, found.scores, images) for site in sites]
         heatmaps = self._one_or_list(heatmaps)
         if not self.return_predictions:
             return heatmaps
         return {"heatmaps": heatmaps, "predictions": found.outputs}
 
     def _heatmap(self, site, activations, gradients, scores, images):
+        if len(scores.shape) == 2:
+            several = [
+                self._heatmap(site, activations, gradients[:, i], scores[:, i], images)
+                for i in range(scores.shape[1])
+            ]
+            return ops.stack(several, axis=1)
         heatmap = self._method(activations, gradients, scores)
         if self._activation is not None:
             heatmap = self._activation(heatmap)
@@ -392,21 +346,41 @@ class GradCAM(keras.Model):
         return [shape[axis] for axis in site.input_axes]
 
     def _one_or_list(self, values):
-        return values if isinstance(self._given.layer, (list, tuple)) else values[0]
+        return values if self._focus.several else values[0]
 
 
-class _Untracked:
-    """A bag of attributes that Keras' tracking does not look into."""
+class _Focus:
+    """What a `GradCAM` looks at; out of sight of Keras, which would track the layers.
 
-    def __init__(self, **attributes):
-        self.__dict__.update(attributes)
+    Attributes:
+        layer: The `layer` argument.
+        several: Whether it is a list.
+        sites: List of `anatomy.Site` that it stands for, `None` until traced.
+        inline: See `forward.run`.
+        classes: Number of classes of the model, `None` where unknown.
+    """
+
+    def __init__(self, layer):
+        self.layer = layer
+        self.several = isinstance(layer, (list, tuple))
+        self.sites = None
+        self.inline = False
+        self.classes = None
+
+    def names(self):
+        if self.sites is None:
+            given = self.layer if self.several else [self.layer]
+            names = [getattr(layer, "name", layer) for layer in given]
+        else:
+            names = [site.name for site in self.sites]
+        return names if self.several else names[0]
 
 
 def explain(model, image, target=None, layer=None, **options):
     """Returns the heatmap of one image, or of a batch: Grad-CAM in one line.
 
-    Each call traces the model, which takes about a second. For more than one call make a
-    `GradCAM` and keep it.
+    Each call traces the model, which takes about a second. For more than one call make
+    a `GradCAM` and keep it.
 
     Args:
         model: A `keras.Model`.
@@ -438,66 +412,6 @@ def explain(model, image, target=None, layer=None, **options):
     return tree.map_structure(lambda x: x[0], result) if single else result
 
 
-def _check_model(model):
-    if not isinstance(model, keras.Model):
-        raise TypeError(
-            "Argument `model` must be a `keras.Model` (Keras 3). Received: "
-            f"model={model!r} of type {type(model).__module__}.{type(model).__name__}"
-        )
-
-
-def _check_target(target):
-    """Returns `target` with a sequence as an array; raises if it is no target."""
-    if target is None or callable(target) or isinstance(target, tf.Tensor):
-        return target
-    array = np.asarray(target)
-    if array.ndim > 1 or array.dtype.kind not in "iu":
-        raise TypeError(
-            "Argument `target` must be None, an int, a sequence with one int for each "
-            "sample, or a callable from the model's outputs to scores `(batch,)`. "
-            f"Received: target={_short(target)} of type {type(target).__name__}"
-        )
-    return array if array.ndim else int(array)
-
-
-def _check_resize(resize):
-    if isinstance(resize, bool):
-        return resize
-    size = np.atleast_1d(resize)
-    if size.ndim != 1 or size.dtype.kind not in "iu" or (size < 1).any():
-        raise ValueError(
-            "Argument `resize` must be True (the input's size), False (the layer's "
-            "grid) or a size of positive ints such as `(height, width)`. "
-            f"Received: resize={resize!r}"
-        )
-    return tuple(int(length) for length in size)
-
-
-def _check_images(declared, images):
-    if declared is None:
-        return
-    flat, expected = tree.flatten(images), tree.flatten(declared)
-    if len(flat) != len(expected):
-        raise ValueError(
-            f"The model takes {len(expected)} input(s). Received {len(flat)}. Several "
-            "images of one size go into one array, `np.stack(images)`."
-        )
-    for image, spec in zip(flat, expected, strict=True):
-        shape, wanted = tuple(image.shape), tuple(spec.shape)
-        if len(shape) == len(wanted) - 1:
-            raise ValueError(
-                f"Argument `images` must be a batch of shape {wanted}. Received one "
-                f"sample of shape {shape}. Pass `images[None]`, or use "
-                "`keras_gradcam.explain`, which takes one image."
-            )
-
-
-def _names(layer):
-    if isinstance(layer, (list, tuple)):
-        return [_names(one) for one in layer]
-    return layer.name if isinstance(layer, keras.Layer) else layer
-
-
 def _spec(tensor):
     return tf.TensorSpec(tensor.shape, tensor.dtype)
 
@@ -520,7 +434,3 @@ def _batch_length(images):
 
 def _pad(image, count):
     return ops.concatenate([image] + [image[:1]] * count) if count else image
-
-
-def _short(target):
-    return np.array2string(np.asarray(target), threshold=8, separator=", ")

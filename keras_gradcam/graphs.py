@@ -22,7 +22,7 @@ XLA_REFUSALS = (
 )
 
 
-class XLARefusal(RuntimeError):
+class XLARefusalError(RuntimeError):
     """XLA cannot compile the function; the message names the operations."""
 
 
@@ -42,14 +42,15 @@ class Graphs:
         """Runs the function on `tensors`.
 
         Raises:
-            XLARefusal: If `jit_compile` is true and XLA has no kernel for the model.
+            XLARefusalError: If `jit_compile` is true and XLA has no kernel for the
+            model.
         """
         graph = self.trace(static, *tensors, jit_compile=jit_compile)
         try:
             return graph(*tensors)
         except (tf.errors.OpError, ValueError) as error:
             if jit_compile and any(sign in str(error) for sign in XLA_REFUSALS):
-                raise XLARefusal(_refused_operations(str(error))) from error
+                raise XLARefusalError(_refused_operations(str(error))) from error
             raise
 
     def trace(self, static, *tensors, jit_compile=False):

@@ -17,8 +17,8 @@ def find_logits(output):
         output: A tensor in the graph in which the model has just been run.
 
     Returns:
-        The logits, a tensor of `output`'s shape, or `None` if `output` is not the result
-        of a softmax or sigmoid.
+        The logits, a tensor of `output`'s shape, or `None` if `output` is not the
+        result of a softmax or sigmoid.
     """
     logits = getattr(output, "_keras_logits", None)
     if logits is None and tf.is_symbolic_tensor(output):

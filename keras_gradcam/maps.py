@@ -1,6 +1,6 @@
 """From a method's raw map to a heatmap: activation, resizing, normalisation.
 
-Maps are float32 `(batch, *grid)` with a grid of any rank.
+Maps are floats `(batch, *grid)` with a grid of any rank.
 """
 
 import keras
@@ -10,8 +10,9 @@ from keras import ops
 def resize(maps, size):
     """Resizes the grid linearly, with pixel centres at half integers.
 
-    In 2-D this is `tf.image.resize(..., "bilinear")`. It is written axis by axis so that
-    1-D and 3-D grids, sizes known only at run time and XLA need no code of their own.
+    In 2-D this is `tf.image.resize(..., "bilinear")`. It is written axis by axis so
+    that 1-D and 3-D grids, sizes known only at run time and XLA need no code of their
+    own.
 
     Args:
         maps: Tensor `(batch, *grid)`.
@@ -30,9 +31,10 @@ def _resize_axis(maps, axis, length):
     old = ops.shape(maps)[axis]
     if isinstance(old, int) and isinstance(length, int) and old == length:
         return maps
-    scale = ops.cast(old, "float32") / ops.cast(length, "float32")
-    centre = (ops.arange(length, dtype="float32") + 0.5) * scale - 0.5
-    centre = ops.clip(centre, 0.0, ops.cast(old - 1, "float32"))
+    dtype = keras.backend.standardize_dtype(maps.dtype)
+    scale = ops.cast(old, dtype) / ops.cast(length, dtype)
+    centre = (ops.arange(length, dtype=dtype) + 0.5) * scale - 0.5
+    centre = ops.clip(centre, 0.0, ops.cast(old - 1, dtype))
     lower = ops.floor(centre)
     shape = [1] * len(maps.shape)
     shape[axis] = -1

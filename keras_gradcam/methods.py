@@ -2,11 +2,11 @@
 
 A method takes
 
-- `activations`: float32 `(batch, *grid, channels)`, the layer's output A;
-- `gradients`: float32, the same shape, G = dy/dA;
-- `scores`: float32 `(batch,)`, the target score y of each sample;
+- `activations`: floats `(batch, *grid, channels)`, the layer's output A;
+- `gradients`: floats, the same shape, G = dy/dA;
+- `scores`: floats `(batch,)`, the target score y of each sample;
 
-and returns the raw map, float32 `(batch, *grid)`, before ReLU, resizing and
+and returns the raw map `(batch, *grid)`, before ReLU, resizing and
 normalisation. The grid may have any rank: 1-D signals, 2-D images, 3-D volumes.
 """
 

@@ -1,9 +1,9 @@
 """Taps a layer: hands its output to a listener while a model runs, and leaves no trace.
 
-Keras looks `call` up on the layer *instance* each time that a layer runs, also where one
-layer runs another without going through `__call__` (`TimeDistributed` does). A wrapper
-placed there sees every output of any layer of any model: nested, subclassed, shared. No
-node is added to the user's graph of layers and no weight is cloned.
+Keras looks `call` up on the layer *instance* each time that a layer runs, also where
+one layer runs another without going through `__call__` (`TimeDistributed` does). A
+wrapper placed there sees every output of any layer of any model: nested, subclassed,
+shared. No node is added to the user's graph of layers and no weight is cloned.
 """
 
 import contextlib

@@ -1,8 +1,25 @@
-"""Which layer of a model a user means, and which one is the default."""
+"""Which layers of a model a user means, and which one is the default."""
 
 import difflib
 
 import keras
+
+
+def select(anatomy, layer):
+    """Returns the list of sites that a `layer` argument stands for.
+
+    Args:
+        anatomy: An `anatomy.Anatomy`.
+        layer: `None`, or what `find` takes, or a list of these.
+
+    Raises:
+        TypeError, ValueError: See `default` and `find`.
+    """
+    if layer is None:
+        return [default(anatomy)]
+    if isinstance(layer, (list, tuple)):
+        return [find(anatomy, one) for one in layer]
+    return [find(anatomy, layer)]
 
 
 def default(anatomy):
@@ -42,8 +59,8 @@ def find(anatomy, layer):
     """
     if not isinstance(layer, (str, keras.Layer)):
         raise TypeError(
-            "Argument `layer` must be a layer's name, a `keras.Layer`, a list of these, "
-            f"or None. Received: layer={layer!r} of type {type(layer).__name__}"
+            "Argument `layer` must be a layer's name, a `keras.Layer`, a list of "
+            f"these, or None. Received: layer={layer!r} of type {type(layer).__name__}"
         )
     matches = _matches(anatomy, layer)
     if not matches:
@@ -58,8 +75,8 @@ def find(anatomy, layer):
         )
     if not (matches[0].grid and matches[0].per_sample):
         raise ValueError(
-            f"Layer '{matches[0].name}' has no spatial grid to draw a map on: it returns "
-            f"shape {matches[0].shape}. Layers that work: "
+            f"Layer '{matches[0].name}' has no spatial grid to draw a map on: it "
+            f"returns shape {matches[0].shape}. Layers that work: "
             f"{_choices(anatomy, _name(layer))}. Received: layer={_name(layer)!r}"
         )
     return matches[0]

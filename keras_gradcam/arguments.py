@@ -1,0 +1,87 @@
+"""Checks what users pass to `GradCAM`, and says what is wrong with it."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+
+def check_model(model):
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "Argument `model` must be a `keras.Model` (Keras 3). Received: "
+            f"model={model!r} of type {type(model).__module__}.{type(model).__name__}"
+        )
+
+
+def check_target(target):
+    """Returns `target` with a sequence as an array; raises if it is no target."""
+    if target is None or callable(target) or isinstance(target, tf.Tensor):
+        return target
+    array = np.asarray(target)
+    if array.ndim > 1 or array.dtype.kind not in "iu":
+        raise TypeError(
+            "Argument `target` must be None, an int, a sequence with one int for each "
+            "sample, or a callable from the model's outputs to scores `(batch,)`. "
+            f"Received: target={short(target)} of type {type(target).__name__}"
+        )
+    return array if array.ndim else int(array)
+
+
+def check_resize(resize):
+    if isinstance(resize, bool):
+        return resize
+    size = np.atleast_1d(resize)
+    if size.ndim != 1 or size.dtype.kind not in "iu" or (size < 1).any():
+        raise ValueError(
+            "Argument `resize` must be True (the input's size), False (the layer's "
+            "grid) or a size of positive ints such as `(height, width)`. "
+            f"Received: resize={resize!r}"
+        )
+    return tuple(int(length) for length in size)
+
+
+def check_images(declared, images):
+    if declared is None:
+        return
+    flat, expected = tree.flatten(images), tree.flatten(declared)
+    if len(flat) != len(expected):
+        raise ValueError(
+            f"The model takes {len(expected)} input(s). Received {len(flat)}. Several "
+            "images of one size go into one array, `np.stack(images)`."
+        )
+    for image, spec in zip(flat, expected, strict=True):
+        shape, wanted = tuple(image.shape), tuple(spec.shape)
+        if len(shape) == len(wanted) - 1:
+            raise ValueError(
+                f"Argument `images` must be a batch of shape {wanted}. Received one "
+                f"sample of shape {shape}. Pass `images[None]`, or use "
+                "`keras_gradcam.explain`, which takes one image."
+            )
+
+
+def check_classes(target, length, count):
+    """Raises unless `target` has a class for each sample, and only classes that exist.
+
+    Args:
+        target: An int, or an array or tensor of ints.
+        length: Number of samples, `None` where unknown.
+        count: Number of classes, `None` where unknown.
+    """
+    target = np.asarray(target)
+    if target.ndim == 1 and length not in (None, len(target)):
+        raise ValueError(
+            f"Argument `target` has {len(target)} classes for a batch of {length} "
+            "images. Pass one class for each image, or one int for all of them. "
+            f"Received: target={short(target)}"
+        )
+    wrong = target[(target < 0) | (target >= count)] if count else target[:0]
+    if wrong.size:
+        raise ValueError(
+            f"Argument `target` must be in the range 0 to {count - 1}: the model has "
+            f"{count} classes. Received: target={short(wrong)}"
+        )
+
+
+def short(target):
+    return np.array2string(np.asarray(target), threshold=8, separator=", ")

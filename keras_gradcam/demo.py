@@ -1,0 +1,375 @@
+"""The demo: a small network learns, and its heatmaps move onto what it learns."""
+
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont
+
+from keras_gradcam.callback import GradCAMCallback
+from keras_gradcam.gradcam import GradCAM
+from keras_gradcam.images import overlay, panel, to_uint8
+from keras_gradcam.metrics import pointing_accuracy
+from keras_gradcam.scenes import make_scenes
+
+FILTERS = (16, 32, 48, 48, 64)
+GRID = 16
+PICTURE_SIZE = 128
+PICTURE_FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
+PANELS = 8
+
+CELL = 192
+MARGIN = 8
+HEADING = 56
+SHEET_ROWS = 6
+SHEET_MAPS = 7
+INK, FAINT_INK, BOX_COLOR = (32, 33, 36), (110, 113, 118), (255, 179, 0)
+
+
+class Task(NamedTuple):
+    """What is learned: two datasets, and validation samples to watch.
+
+    `train` and `validation` give batches of images in [0, 255] and integer labels.
+    `images` are uint8 `(samples, height, width, channels)`, `labels` integers
+    `(samples,)`, and `boxes`, where known, integers `(samples, 4)`.
+    """
+
+    train: tf.data.Dataset
+    validation: tf.data.Dataset
+    class_names: list
+    images: np.ndarray
+    labels: np.ndarray
+    boxes: np.ndarray | None = None
+
+
+def digits_task(count=8000, seed=0):
+    """Handwritten digits in cluttered scenes, with the box of each digit.
+
+    Args:
+        count: Integer. The number of training scenes. Defaults to `8000`.
+        seed: Integer, of the scenes. Defaults to `0`.
+
+    Returns:
+        A `Task`.
+
+    Raises:
+        ImportError: If scikit-learn is not installed.
+    """
+    images, labels, _ = make_scenes(count, seed)
+    train = tf.data.Dataset.from_tensor_slices((images, labels))
+    images, labels, boxes = make_scenes(max(100, count // 16), seed, "validation")
+    validation = tf.data.Dataset.from_tensor_slices((images, labels))
+    return Task(
+        train.shuffle(count, seed).batch(64).prefetch(tf.data.AUTOTUNE),
+        validation.batch(100).prefetch(tf.data.AUTOTUNE),
+        [str(digit) for digit in range(10)],
+        images,
+        labels,
+        boxes,
+    )
+
+
+def folder_task(directory, seed=0):
+    """A folder of pictures, with a sub-folder for each class.
+
+    Every fifth picture or so is kept for validation.
+
+    Args:
+        directory: String or path object. Pictures are BMP, GIF, JPEG or PNG, gray or in
+            color, of any size.
+        seed: Integer, of the split and the order. Defaults to `0`.
+
+    Returns:
+        A `Task` without boxes.
+
+    Raises:
+        ValueError: If the folder is missing, or does not hold at least two classes with
+            pictures.
+    """
+    _check_folder(Path(directory))
+    train, validation = keras.utils.image_dataset_from_directory(
+        directory,
+        image_size=(PICTURE_SIZE, PICTURE_SIZE),
+        seed=seed,
+        validation_split=0.2,
+        subset="both",
+        verbose=False,
+    )
+    class_names = train.class_names
+    # Kept after the batching, the validation pictures also keep their order.
+    train, validation = train.cache(), validation.cache()
+    images, labels = (np.asarray(part) for part in next(iter(validation)))
+    return Task(
+        train.prefetch(tf.data.AUTOTUNE),
+        validation.prefetch(tf.data.AUTOTUNE),
+        class_names,
+        np.rint(images).astype("uint8"),
+        labels,
+    )
+
+
+def _check_folder(directory):
+    if not directory.is_dir():
+        raise ValueError(f"there is no folder '{directory}'")
+    folders = [path for path in directory.iterdir() if path.is_dir()]
+    folders = sorted(path for path in folders if not path.name.startswith("."))
+    if len(folders) < 2:
+        raise ValueError(
+            "a folder of pictures for each of two or more classes is needed; "
+            f"'{directory}' has {len(folders)} sub-folders"
+        )
+    pictures = [
+        sum(path.suffix.lower() in PICTURE_FORMATS for path in folder.rglob("*"))
+        for folder in folders
+    ]
+    if 0 in pictures:
+        raise ValueError(
+            f"there is no picture ({', '.join(PICTURE_FORMATS)}) in "
+            f"'{folders[pictures.index(0)]}'"
+        )
+    if sum(pictures) < 10:
+        raise ValueError(
+            f"at least 10 pictures are needed; '{directory}' has {sum(pictures)}"
+        )
+
+
+def build_network(shape, classes):
+    """Builds a small convolutional network whose last grid is 9x9 to 16x16.
+
+    Args:
+        shape: Tuple of integers `(height, width, channels)` of the images, whose values
+            are in [0, 255].
+        classes: Integer. The number of classes.
+
+    Returns:
+        A `keras.Model` from images to probabilities `(batch, classes)`.
+    """
+    inputs = keras.Input(shape, name="images")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(inputs)
+    for number, filters in enumerate(FILTERS, start=1):
+        # Fine enough to point with, coarse enough to train in a minute.
+        kernel, strides = (5, 2) if x.shape[1] > GRID else (3, 1)
+        name = f"conv{number}"
+        x = keras.layers.Conv2D(
+            filters, kernel, strides, padding="same", use_bias=False, name=name
+        )(x)
+        x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+        x = keras.layers.ReLU(name=f"{name}_relu")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    x = keras.layers.Dropout(0.2, name="dropout")(x)
+    outputs = keras.layers.Dense(classes, activation="softmax", name="class")(x)
+    return keras.Model(inputs, outputs, name="demo")
+
+
+def run(task, out, epochs=6, seed=0):
+    """Trains on a task, and pictures after each epoch where the network looks.
+
+    Writes `epoch_00.png` and so on, `contact_sheet.png` and, for TensorBoard, `logs`.
+    Prints a line for each epoch, and at the end how to open TensorBoard.
+
+    Args:
+        task: A `Task`.
+        out: String or path object, the directory to write into. It is made if missing.
+        epochs: Integer. Defaults to `6`.
+        seed: Integer, of weights and dropout. Defaults to `0`.
+
+    Returns:
+        The trained `keras.Model`.
+    """
+    keras.utils.set_random_seed(seed)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    model = build_network(task.images.shape[1:], len(task.class_names))
+    model.compile(
+        keras.optimizers.Adam(_one_cycle(epochs * len(task.train))),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    print(f"Training for {epochs} epochs of {len(task.train)} batches.", flush=True)
+    model.fit(
+        task.train,
+        validation_data=task.validation,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[Story(task, out), *_tensorboard(task, out / "logs")],
+    )
+    _print_results(out)
+    return model
+
+
+def _one_cycle(steps):
+    """A learning rate that rises for a fifth of the steps and falls to zero."""
+    rise = max(1, steps // 5)
+    return keras.optimizers.schedules.CosineDecay(
+        4e-4, decay_steps=max(1, steps - rise), warmup_target=4e-3, warmup_steps=rise
+    )
+
+
+def _tensorboard(task, log_dir):
+    shown = _mixed(task.labels, PANELS)
+    yield GradCAMCallback(
+        task.images[shown],
+        task.labels[shown],
+        log_dir=log_dir,
+        label_map=task.class_names,
+    )
+    # Unlike ours, Keras' own callback needs the package to write its curves.
+    if importlib.util.find_spec("tensorboard"):
+        yield keras.callbacks.TensorBoard(log_dir, write_graph=False)
+
+
+def _mixed(labels, count):
+    """Indices of the first `count` samples when the classes take turns."""
+    turns = [np.sum(labels[:n] == label) for n, label in enumerate(labels)]
+    return np.lexsort((labels, turns))[:count]
+
+
+def _print_results(out):
+    print(f"Pictures: {out / 'contact_sheet.png'}, {out / 'epoch_00.png'} and so on")
+    if not importlib.util.find_spec("tensorboard"):
+        print("TensorBoard shows the same panels: pip install tensorboard")
+    print(f"tensorboard --logdir {out / 'logs'} --samples_per_plugin images=100")
+
+
+class Look(NamedTuple):
+    """Where the network looks at the shown samples, at one time of the training."""
+
+    time: str
+    score: str
+    heatmaps: np.ndarray
+    guesses: list
+    correct: np.ndarray
+
+
+class Story(keras.callbacks.Callback):
+    """Pictures where the network looks before the training and after each epoch.
+
+    Args:
+        task: A `Task`.
+        out: Path object, the directory of the pictures.
+    """
+
+    def __init__(self, task, out):
+        super().__init__()
+        shown = _mixed(task.labels, PANELS)
+        self.task = task
+        self.out = out
+        self.shown = shown
+        self.images = task.images[shown]
+        self.names = [task.class_names[label] for label in task.labels[shown]]
+        self.looks = []
+
+    def on_train_begin(self, logs=None):
+        self.cam = GradCAM(self.model, return_predictions=True)
+        if self.task.boxes is not None:
+            share = _covered(self.task.boxes, self.task.images)
+            print(f"Pointing at random, a map would hit {share:.1%} of the boxes.")
+        self._look("untrained", [])
+
+    def on_epoch_end(self, epoch, logs=None):
+        accuracies = [
+            f"accuracy {logs['accuracy']:.1%}",
+            f"validation accuracy {logs['val_accuracy']:.1%}",
+        ]
+        self._look(f"{epoch + 1} epoch{'s' * (epoch > 0)}", accuracies)
+        _epoch_picture(self).save(self.out / f"epoch_{epoch:02d}.png")
+
+    def on_train_end(self, logs=None):
+        _contact_sheet(self).save(self.out / "contact_sheet.png")
+
+    def _look(self, time, scores):
+        result = self.cam.predict(self.task.images, verbose=0)
+        if self.task.boxes is not None:
+            pointing = pointing_accuracy(result["heatmaps"], self.task.boxes)
+            scores = [*scores, f"peak in the box {pointing:.1%}"]
+        print(f"{time:10}", ", ".join(scores), flush=True)
+        probabilities = result["predictions"][self.shown]
+        best = probabilities.argmax(axis=1)
+        self.looks.append(
+            Look(
+                time,
+                scores[-1] if scores else "",
+                result["heatmaps"][self.shown],
+                [
+                    f"{self.task.class_names[label]} {row[label]:.0%}"
+                    for label, row in zip(best, probabilities, strict=True)
+                ],
+                best == self.task.labels[self.shown],
+            )
+        )
+
+
+def _covered(boxes, images):
+    """The mean share of an image that its box covers."""
+    height, width = images.shape[1:3]
+    top, left, bottom, right = boxes.T
+    return np.mean((bottom - top) * (right - left)) / (height * width)
+
+
+def _epoch_picture(story):
+    """Two columns of panels, as in TensorBoard."""
+    look = story.looks[-1]
+    panels = [
+        panel(image, heatmap, f"true {name}  predicted {guess}", correct)
+        for image, heatmap, name, guess, correct in zip(
+            story.images,
+            look.heatmaps,
+            story.names,
+            look.guesses,
+            look.correct,
+            strict=True,
+        )
+    ]
+    return _grid(panels, columns=2)
+
+
+def _contact_sheet(story):
+    """A row for each sample: the input, then the map's way through the training."""
+    kept = np.linspace(0, len(story.looks) - 1, SHEET_MAPS).round().astype(int)
+    looks = [story.looks[n] for n in np.unique(kept)]
+    rows = range(min(SHEET_ROWS, len(story.images)))
+    cells = [cell for row in rows for cell in _sheet_row(story, row, looks)]
+    sheet = _grid(cells, columns=1 + len(looks), top=HEADING)
+    headings = [("input", ""), *(look[:2] for look in looks)]
+    for column, heading in enumerate(headings):
+        _write_heading(sheet, column, *heading)
+    return sheet
+
+
+def _sheet_row(story, row, looks):
+    picture = to_uint8(story.images[row])
+    picture = Image.fromarray(picture).resize((CELL, CELL), Image.Resampling.BICUBIC)
+    outlined = picture.copy()
+    if story.task.boxes is not None:
+        top, left, bottom, right = story.task.boxes[story.shown[row]]
+        scale = CELL / story.images.shape[1]
+        corners = [left * scale, top * scale, right * scale - 1, bottom * scale - 1]
+        ImageDraw.Draw(outlined).rectangle(corners, outline=BOX_COLOR, width=2)
+    yield panel(np.asarray(outlined), [], story.names[row], min_size=CELL)
+    for look in looks:
+        seen = overlay(np.asarray(picture), look.heatmaps[row])
+        yield panel(seen, [], look.guesses[row], look.correct[row], min_size=CELL)
+
+
+def _grid(cells, columns, top=0):
+    """Lays pictures of one size on a white sheet, row by row."""
+    height, width = np.add(cells[0].shape[:2], MARGIN)
+    rows = -(-len(cells) // columns)
+    size = columns * width + MARGIN, top + rows * height + MARGIN
+    sheet = Image.new("RGB", size, "white")
+    for n, cell in enumerate(cells):
+        row, column = divmod(n, columns)
+        place = MARGIN + column * width, top + MARGIN + row * height
+        sheet.paste(Image.fromarray(cell), place)
+    return sheet
+
+
+def _write_heading(sheet, column, time, score):
+    middle = MARGIN + column * (CELL + MARGIN) + CELL // 2
+    draw = ImageDraw.Draw(sheet)
+    for y, text, size, color in ((22, time, 18, INK), (44, score, 14, FAINT_INK)):
+        font = ImageFont.load_default(size)
+        draw.text((middle, y), text, color, font, anchor="mm")
