@@ -1,6 +1,7 @@
 """Grad-CAM for any Keras model: see what it looks at, also while it trains."""
 
 from keras_gradcam import methods as methods
+from keras_gradcam import metrics as metrics
 from keras_gradcam import targets as targets
 from keras_gradcam.callback import GradCAMCallback as GradCAMCallback
 from keras_gradcam.gradcam import GradCAM as GradCAM

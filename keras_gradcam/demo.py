@@ -1,6 +1,7 @@
 """The demo: a small network learns, and its heatmaps move onto what it learns."""
 
 import importlib.util
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +20,13 @@ FILTERS = (16, 32, 48, 48, 64)
 GRID = 16
 PICTURE_SIZE = 128
 PICTURE_FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
+BATCH = 64
+WATCHED = 32
 PANELS = 8
 
-CELL = 192
-MARGIN = 8
-HEADING = 56
+CELL = 128
+MARGIN = 6
+HEADING = 48
 SHEET_ROWS = 6
 SHEET_MAPS = 7
 INK, FAINT_INK, BOX_COLOR = (32, 33, 36), (110, 113, 118), (255, 179, 0)
@@ -32,9 +35,9 @@ INK, FAINT_INK, BOX_COLOR = (32, 33, 36), (110, 113, 118), (255, 179, 0)
 class Task(NamedTuple):
     """What is learned: two datasets, and validation samples to watch.
 
-    `train` and `validation` give batches of images in [0, 255] and integer labels.
-    `images` are uint8 `(samples, height, width, channels)`, `labels` integers
-    `(samples,)`, and `boxes`, where known, integers `(samples, 4)`.
+    `train` and `validation` give batches of images and integer labels. `images` are
+    `(samples, height, width, channels)`, `labels` `(samples,)`, and `boxes`, where they
+    are known, `(samples, 4)`. All images are uint8.
     """
 
     train: tf.data.Dataset
@@ -58,13 +61,12 @@ def digits_task(count=8000, seed=0):
     Raises:
         ImportError: If scikit-learn is not installed.
     """
-    images, labels, _ = make_scenes(count, seed)
-    train = tf.data.Dataset.from_tensor_slices((images, labels))
+    train = make_scenes(count, seed)[:2]
     images, labels, boxes = make_scenes(max(100, count // 16), seed, "validation")
-    validation = tf.data.Dataset.from_tensor_slices((images, labels))
+    slices = tf.data.Dataset.from_tensor_slices
     return Task(
-        train.shuffle(count, seed).batch(64).prefetch(tf.data.AUTOTUNE),
-        validation.batch(100).prefetch(tf.data.AUTOTUNE),
+        _batches(slices(train), BATCH, seed),
+        _batches(slices((images, labels)), BATCH),
         [str(digit) for digit in range(10)],
         images,
         labels,
@@ -92,6 +94,7 @@ def folder_task(directory, seed=0):
     _check_folder(Path(directory))
     train, validation = keras.utils.image_dataset_from_directory(
         directory,
+        batch_size=None,
         image_size=(PICTURE_SIZE, PICTURE_SIZE),
         seed=seed,
         validation_split=0.2,
@@ -99,16 +102,28 @@ def folder_task(directory, seed=0):
         verbose=False,
     )
     class_names = train.class_names
-    # Kept after the batching, the validation pictures also keep their order.
-    train, validation = train.cache(), validation.cache()
-    images, labels = (np.asarray(part) for part in next(iter(validation)))
+    # Decoded once, and a quarter of the memory that floats would take.
+    train, validation = (part.map(_round).cache() for part in (train, validation))
+    watched = list(validation.take(WATCHED).as_numpy_iterator())
+    images, labels = (np.stack(part) for part in zip(*watched, strict=True))
     return Task(
-        train.prefetch(tf.data.AUTOTUNE),
-        validation.prefetch(tf.data.AUTOTUNE),
+        _batches(train, BATCH // 4, seed),
+        _batches(validation, BATCH),
         class_names,
-        np.rint(images).astype("uint8"),
+        images,
         labels,
     )
+
+
+def _round(image, label):
+    return tf.cast(tf.round(image), "uint8"), label
+
+
+def _batches(dataset, size, seed=None):
+    """Batches, in a new order in each epoch if there is a seed."""
+    if seed is not None:
+        dataset = dataset.shuffle(len(dataset), seed)
+    return dataset.batch(size).prefetch(tf.data.AUTOTUNE)
 
 
 def _check_folder(directory):
@@ -189,13 +204,17 @@ def run(task, out, epochs=6, seed=0):
         metrics=["accuracy"],
     )
     print(f"Training for {epochs} epochs of {len(task.train)} batches.", flush=True)
+    start = time.monotonic()
     model.fit(
         task.train,
         validation_data=task.validation,
         epochs=epochs,
+        # The dataset does that, and Keras warns of its own default.
+        shuffle=False,
         verbose=0,
         callbacks=[Story(task, out), *_tensorboard(task, out / "logs")],
     )
+    print(f"Trained and watched in {time.monotonic() - start:.0f} s.")
     _print_results(out)
     return model
 
@@ -237,7 +256,7 @@ def _print_results(out):
 class Look(NamedTuple):
     """Where the network looks at the shown samples, at one time of the training."""
 
-    time: str
+    heading: str
     score: str
     heatmaps: np.ndarray
     guesses: list
@@ -280,21 +299,21 @@ class Story(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         _contact_sheet(self).save(self.out / "contact_sheet.png")
 
-    def _look(self, time, scores):
+    def _look(self, heading, scores):
         result = self.cam.predict(self.task.images, verbose=0)
         if self.task.boxes is not None:
             pointing = pointing_accuracy(result["heatmaps"], self.task.boxes)
             scores = [*scores, f"peak in the box {pointing:.1%}"]
-        print(f"{time:10}", ", ".join(scores), flush=True)
+        print(f"{heading:10}", ", ".join(scores), flush=True)
         probabilities = result["predictions"][self.shown]
         best = probabilities.argmax(axis=1)
         self.looks.append(
             Look(
-                time,
+                heading,
                 scores[-1] if scores else "",
                 result["heatmaps"][self.shown],
                 [
-                    f"{self.task.class_names[label]} {row[label]:.0%}"
+                    f"{self.task.class_names[label]} ({row[label]:.0%})"
                     for label, row in zip(best, probabilities, strict=True)
                 ],
                 best == self.task.labels[self.shown],
@@ -313,7 +332,7 @@ def _epoch_picture(story):
     """Two columns of panels, as in TensorBoard."""
     look = story.looks[-1]
     panels = [
-        panel(image, heatmap, f"true {name}  predicted {guess}", correct)
+        panel(image, heatmap, f"true {name}, predicted {guess}", correct)
         for image, heatmap, name, guess, correct in zip(
             story.images,
             look.heatmaps,
@@ -333,8 +352,7 @@ def _contact_sheet(story):
     rows = range(min(SHEET_ROWS, len(story.images)))
     cells = [cell for row in rows for cell in _sheet_row(story, row, looks)]
     sheet = _grid(cells, columns=1 + len(looks), top=HEADING)
-    headings = [("input", ""), *(look[:2] for look in looks)]
-    for column, heading in enumerate(headings):
+    for column, heading in enumerate([("input", ""), *(look[:2] for look in looks)]):
         _write_heading(sheet, column, *heading)
     return sheet
 
@@ -367,9 +385,9 @@ def _grid(cells, columns, top=0):
     return sheet
 
 
-def _write_heading(sheet, column, time, score):
+def _write_heading(sheet, column, heading, score):
     middle = MARGIN + column * (CELL + MARGIN) + CELL // 2
     draw = ImageDraw.Draw(sheet)
-    for y, text, size, color in ((22, time, 18, INK), (44, score, 14, FAINT_INK)):
+    for y, text, size, color in ((18, heading, 17, INK), (38, score, 13, FAINT_INK)):
         font = ImageFont.load_default(size)
         draw.text((middle, y), text, color, font, anchor="mm")

@@ -15,6 +15,7 @@ DIVERGING = (
     *("berlin", "bwr", "coolwarm", "managua", "seismic", "vanimo"),
 )
 BROKEN = (128, 128, 128)
+# For rounding errors in a heatmap: too small to change a pixel.
 TOLERANCE = 1e-3
 STRIP_COLORS = {None: (66, 66, 66), True: (24, 121, 56), False: (190, 32, 38)}
 
@@ -388,15 +389,14 @@ def _channels_last(image, data_format):
     first, last = image.shape[-3] in CHANNELS, image.shape[-1] in CHANNELS
     if image.ndim == 3 and not (data_format or first or last):
         return image[..., None]
-    if data_format is None:
-        data_format = "channels_last" if last else "channels_first"
-    if not (last if data_format == "channels_last" else first):
+    is_last = last if data_format is None else data_format == "channels_last"
+    if not (last if is_last else first):
         raise ValueError(
             "`image` must have an axis of 1, 3 or 4 channels. Pick the channels to "
             "draw, as in `image[..., :3]`; give gray images an axis, `image[..., None]`"
             f". Received: image.shape={image.shape}, data_format={data_format!r}"
         )
-    return image if data_format == "channels_last" else np.moveaxis(image, -3, -1)
+    return image if is_last else np.moveaxis(image, -3, -1)
 
 
 def _guess_range(image):
@@ -446,7 +446,7 @@ def _paint(image, heatmap, alpha, colormap):
     if not 0 <= alpha <= 1:
         raise ValueError(f"`alpha` must be in [0, 1]. Received: alpha={alpha}")
     heatmap = _as_heatmap(heatmap)
-    if heatmap.ndim != image.ndim - 1 or heatmap.shape[:-2] != image.shape[:-3]:
+    if heatmap.shape[:-2] != image.shape[:-3]:
         raise ValueError(
             "`heatmap` must be `(h, w)` for one image and `(B, h, w)` for a batch; a "
             f"list has one array per layer. Received: heatmap.shape={heatmap.shape}, "
@@ -454,7 +454,7 @@ def _paint(image, heatmap, alpha, colormap):
         )
     heatmap = _resize(heatmap, image.shape[-3:-1])
     colors = colorize(heatmap, colormap)
-    heat = np.where(np.isfinite(heatmap), np.abs(heatmap).clip(0, 1), 1)[..., None]
+    heat = np.where(np.isfinite(heatmap), np.abs(heatmap), 1)[..., None]
     painted = image + np.float32(alpha) * heat * (colors.astype(np.float32) - image)
     return colors, np.rint(painted).astype(np.uint8)
 

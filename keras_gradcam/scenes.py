@@ -96,7 +96,7 @@ def source_digits(split):
 def _enlarge(digit, height, width):
     """Resizes an 8x8 digit bilinearly and hardens its strokes to look like ink."""
     ink = _bilinear(height) @ digit @ _bilinear(width).T
-    ink = np.clip((ink - 0.3) / 0.6, 0, 1)
+    ink = np.clip((ink - 0.3) / 0.7, 0, 1)
     return ink * ink * (3 - 2 * ink)
 
 

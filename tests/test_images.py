@@ -171,6 +171,7 @@ def test_to_uint8_gives_the_256_levels_back(image, value_range):
         ([[0.0, 254.6]], [0, 255]),
         ([[0.5, 100.7]], [0, 101]),
     ],
+    ids=str,
 )
 def test_to_uint8_guesses_where_it_is_safe(image, expected):
     assert images.to_uint8(image)[0, :, 0].tolist() == expected
@@ -198,6 +199,11 @@ def test_to_uint8_asks_for_the_range(image, dtype, received):
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         images.to_uint8(np.array(image))
+
+
+def test_to_uint8_scales_uint8_to_a_given_range():
+    mask = np.array([[0, 1]], np.uint8)
+    assert images.to_uint8(mask, (0, 1))[0, :, 0].tolist() == [0, 255]
 
 
 def test_to_uint8_guesses_once_for_a_batch():
@@ -257,7 +263,8 @@ def rgb(array):
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_to_uint8_of_channels(channels, batch, data_format):
     image = pixels(*batch, 6, 8, channels)
-    given = np.moveaxis(image, -1, -3) if data_format == "channels_first" else image
+    first = np.ascontiguousarray(np.moveaxis(image, -1, -3))
+    given = first if data_format == "channels_first" else image
     picture = images.to_uint8(given, data_format=data_format)
     np.testing.assert_array_equal(picture, rgb(image))
     assert picture.flags.c_contiguous
@@ -307,7 +314,7 @@ def test_to_uint8_needs_channels(shape, data_format):
     message = re.escape(
         "`image` must have an axis of 1, 3 or 4 channels. Pick the channels to draw, "
         "as in `image[..., :3]`; give gray images an axis, `image[..., None]`. "
-        f"Received: image.shape={shape}, data_format={data_format or 'channels_first'!r}"
+        f"Received: image.shape={shape}, data_format={data_format!r}"
     )
     with pytest.raises(ValueError, match=message):
         images.to_uint8(pixels(*shape), data_format=data_format)
@@ -515,11 +522,13 @@ def test_overlay_of_an_empty_batch():
 
 
 def test_overlay_reads_the_image_as_to_uint8_does():
-    first = np.moveaxis(PIXELS, -1, 0) / 127.5 - 1
+    # Three columns: without a data format, they would be the channels.
+    image, heatmap = PIXELS[:, :3], HEATMAP[:, :3]
+    first = np.moveaxis(image, -1, 0) / 127.5 - 1
     picture = images.overlay(
-        first, HEATMAP, value_range=(-1, 1), data_format="channels_first"
+        first, heatmap, value_range=(-1, 1), data_format="channels_first"
     )
-    np.testing.assert_array_equal(picture, images.overlay(PIXELS, HEATMAP))
+    np.testing.assert_array_equal(picture, images.overlay(image, heatmap))
 
 
 def test_overlay_resizes_the_heatmap_bilinearly():
@@ -755,6 +764,17 @@ def test_fit_breaks_at_a_space():
     assert lines == ["Golden retriever, Labrador", "retriever, kuvasz"]
 
 
+def test_fit_fills_the_first_line():
+    room = images._font(24).getlength("Golden retriever") + 0.5
+    lines, _ = images._fit("Golden retriever Labrador", 30, room)
+    assert lines == ["Golden retriever", "Labrador"]
+
+
+def test_fit_breaks_a_word_rather_than_leave_a_line_empty():
+    lines, _ = images._fit("a " + "very_long_token" * 20, 30, 400)
+    assert lines[0].startswith("a very_long_token")
+
+
 # show
 
 
@@ -786,7 +806,7 @@ def test_show_has_a_row_for_each_image_and_a_column_for_each_layer(layers):
 
 
 def test_show_passes_its_arguments_on():
-    image = pixels(224, 20, 3)
+    image = pixels(224, 3, 3)
     first = np.moveaxis(image, -1, 0) / 127.5 - 1
     heatmap = 2 * RNG.random((7, 7)) - 1
     figure = images.show(
@@ -800,6 +820,11 @@ def test_show_passes_its_arguments_on():
 
 def titles(figure, loc):
     return [axes.get_title(loc) for axes in figure.axes]
+
+
+def test_show_has_no_titles_by_default():
+    figure = images.show(pixels(8, 8, 3), np.zeros((8, 8)))
+    assert titles(figure, "left") + titles(figure, "center") == [""] * 4
 
 
 def test_show_titles_of_one_array_are_the_rows():
@@ -845,6 +870,8 @@ def test_show_has_room_for_titles(shape):
     boxes = [axes.get_tightbbox() for axes in figure.axes]
     assert max(box.y1 for box in boxes) <= figure.bbox.y1
     assert boxes[2].y1 <= boxes[0].y0
+    # The titles take no room from the pictures, 3 inches wide with their margins.
+    assert figure.axes[0].bbox.width / figure.dpi > 2.8
 
 
 def test_show_leaves_pyplot_alone():
