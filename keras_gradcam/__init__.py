@@ -11,5 +11,6 @@ from keras_gradcam.images import load_image as load_image
 from keras_gradcam.images import overlay as overlay
 from keras_gradcam.images import panel as panel
 from keras_gradcam.images import show as show
+from keras_gradcam.images import to_uint8 as to_uint8
 
 __version__ = "0.1.0"

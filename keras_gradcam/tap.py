@@ -11,7 +11,7 @@ import functools
 import threading
 
 _lock = threading.Lock()
-_installed = {}  # id(layer) -> _Wrapper, while at least one thread taps the layer
+_installed: dict = {}  # id(layer) -> _Wrapper, while a thread taps the layer
 _thread = threading.local()  # .listeners: id(layer) -> listener of this thread
 
 

@@ -1,0 +1,32 @@
+# Every command creates what it needs in .venv; only Python 3.11 or later and make are
+# assumed.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/.demo
+	$(BIN)/python -m keras_gradcam demo $(ARGS)
+
+test: .venv/.test
+	$(BIN)/python -m pytest -q --durations=10 $(ARGS)
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.test
+	$(BIN)/python benchmarks/speed.py $(ARGS)
+
+clean:
+	rm -rf .venv runs
+
+# One stamp for each set of extras, made anew when the requirements change.
+.venv/.demo: EXTRAS = demo,tensorboard
+.venv/.test: EXTRAS = test
+.venv/.dev: EXTRAS = dev
+.venv/.demo .venv/.test .venv/.dev: setup.cfg
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable ".[$(EXTRAS)]"
+	touch $@
