@@ -3,10 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench docs clean
 
 demo: .venv/.demo
-	$(BIN)/python -m keras_gradcam demo $(ARGS)
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m keras_gradcam demo $(ARGS)
 
 test: .venv/.test
 	$(BIN)/python -m pytest -q --durations=10 $(ARGS)
@@ -18,6 +18,10 @@ lint: .venv/.dev
 
 bench: .venv/.test
 	$(BIN)/python benchmarks/speed.py $(ARGS)
+
+# The pages that are made from test results.
+docs: .venv/.test
+	$(BIN)/python -m pytest -q tests/test_models.py -k equals_the_reference --write-docs
 
 clean:
 	rm -rf .venv runs

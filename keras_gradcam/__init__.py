@@ -12,5 +12,6 @@ from keras_gradcam.images import overlay as overlay
 from keras_gradcam.images import panel as panel
 from keras_gradcam.images import show as show
 from keras_gradcam.images import to_uint8 as to_uint8
+from keras_gradcam.layer_table import layers as layers
 
 __version__ = "0.1.0"

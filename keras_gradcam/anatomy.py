@@ -3,13 +3,14 @@
 import collections
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 from keras import tree
 
-from keras_gradcam import forward
+from keras_gradcam import forward, grids, scoring
 
 # Where the batch is free it has this length while tracing, so that a layer inside
 # `TimeDistributed`, which sees batch times steps, is told apart.
@@ -17,6 +18,10 @@ BATCH = 3
 
 # Ops through which a value passes, but no gradient.
 GRADIENT_STOPS = ("StopGradient", "PreventGradient")
+
+# Their inner layers return (batch, tokens, heads, features), which only looks like a
+# picture.
+ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +32,17 @@ class Site:
         name: The path, then "[key]" where the layer returns several tensors, then "#n"
             where it is called several times, n from 0 in order of execution.
         path: The names of the nested models and of the layer, joined by "/".
-        layer: The `keras.Layer`.
+        layer: The `keras.Layer`, or a `keras.Operation` of a functional model.
         call: Which call of the layer, from 0.
         item: Which tensor of the layer's flattened output.
         shape: Shape of the tensor, `None` for the batch and for other free lengths.
-        per_sample: Whether axis 0 is the batch of the model.
-        channels_first: Whether the channels are axis 1 instead of the last.
+        grid: Shape of its spatial grid, `()` for a tensor without one.
+        to_grid: Callable that brings the tensor, or its gradient, into the shape
+            `(batch, *grid, channels)`.
+        prefix: How many tokens, such as a class token, come before those of the grid.
         connected: Whether the score can depend on the tensor.
+        passes_on: Whether it can depend on its grid: `False` where only a class token
+            goes further.
         source: Name of the site that computed the tensor, where this layer only hands
             it on: `Dropout` at inference, a nested model its last layer's output.
         is_output: Whether the tensor is an output of the model.
@@ -47,32 +56,26 @@ class Site:
     call: int
     item: int
     shape: tuple
-    per_sample: bool
-    channels_first: bool
+    grid: tuple
+    to_grid: Callable
+    prefix: int
     connected: bool
+    passes_on: bool
     source: str
     is_output: bool
     input: int | None
     input_axes: tuple
 
-    @property
-    def grid(self):
-        """Shape of the spatial grid, `()` for a layer without one."""
-        return _grid(self.shape, self.channels_first)
-
     def is_candidate(self):
         """Whether the site has a grid larger than 1x1 that the score depends on."""
         # A free length counts as larger than 1.
         cells = math.prod(2 if n is None else n for n in self.grid)
-        return self.connected and self.input is not None and cells > 1
+        reachable = self.connected and self.passes_on
+        return reachable and self.input is not None and cells > 1
 
     def pick(self, output):
         """Returns this site's tensor from the layer's output."""
         return tree.flatten(output)[self.item]
-
-    def channels_last(self, tensor):
-        """Moves the channels to the last axis."""
-        return keras.ops.moveaxis(tensor, 1, -1) if self.channels_first else tensor
 
 
 class Anatomy(NamedTuple):
@@ -83,14 +86,16 @@ class Anatomy(NamedTuple):
         paths: List of `(path, layer)` of all layers, also of those that did not run.
         inline: Whether a layer hides in a `tf.function` of the user's, so that the
             model must be run with `inline=True` (see `forward.run`).
+        classes: Number of classes of the model, `None` where unknown.
     """
 
     sites: list
     paths: list
     inline: bool
+    classes: int | None
 
 
-def trace(model, inputs, score):
+def trace(model, inputs, score, reshape=None):
     """Traces one forward pass of `model` without executing it.
 
     Args:
@@ -98,22 +103,45 @@ def trace(model, inputs, score):
         inputs: Structure of `tf.TensorSpec`, as the model takes it.
         score: Callable from the model's outputs to a structure of tensors; sites count
             as connected when they lie upstream of these.
+        reshape: How tokens become a grid, see `grids.reshaped`. Defaults to `None`.
 
     Returns:
         An `Anatomy`.
     """
     inputs = tree.map_structure(_with_batch, inputs)
-    tracing = _Tracing(model, score)
-    tracing.run(inputs, inline=False)
-    if tracing.foreign:
-        tracing.run(inputs, inline=True)
-    return Anatomy(tracing.sites, tracing.paths, tracing.foreign)
+    paths = list(_walk(model, "", ()))
+    sites, classes, foreign = _trace(model, inputs, score, reshape, paths)
+    if foreign:
+        sites, classes, _ = _trace(model, inputs, score, reshape, paths, inline=True)
+    paths = [(path, layer) for path, layer, _ in paths]
+    return Anatomy(sites, paths, foreign, classes)
 
 
 def _with_batch(spec):
     if spec.shape.rank and spec.shape[0] is None:
         return tf.TensorSpec([BATCH, *spec.shape[1:]], spec.dtype)
     return spec
+
+
+def _walk(layer, prefix, parents):
+    """Yields `(path, layer, parents)` for every layer below `layer`.
+
+    The operations of a functional model count as layers: in `x + branch(x)` the sum is
+    what the next layer sees.
+    """
+    parents = (*parents, layer)
+    children = getattr(layer, "_flatten_layers", lambda **_: [])(
+        include_self=False, recursive=False
+    )
+    children += [
+        operation
+        for operation in getattr(layer, "operations", [])
+        if not isinstance(operation, keras.Layer)
+    ]
+    for child in children:
+        if all(child is not parent for parent in parents):
+            yield prefix + child.name, child, parents
+            yield from _walk(child, f"{prefix}{child.name}/", parents)
 
 
 class _Record(NamedTuple):
@@ -125,132 +153,129 @@ class _Record(NamedTuple):
     tensor: tf.Tensor  # its copy, which the rest of the model uses
 
 
-class _Tracing:
-    """One traced pass: the records that listening leaves, made into sites."""
+def _trace(model, inputs, score, reshape, paths, inline=False):
+    records, result = [], []
 
-    def __init__(self, model, score):
-        self.model = model
-        self.score = score
-        self.paths = list(_walk(model, "", ()))
-        self.foreign = False
-
-    def run(self, inputs, inline):
-        self.records = []
-        function = tf.function(
-            lambda *inputs: self._body(*inputs, inline=inline), autograph=False
-        )
-        function.get_concrete_function(inputs)
-
-    def _body(self, inputs, inline):
-        layers = {id(layer): layer for _, layer in self.paths}
-        outputs, foreign = forward.run(
-            self.model, inputs, list(layers.values()), self._listen, inline
-        )
-        self.foreign = self.foreign or foreign
-        scores = self.score(outputs)
-        self.sites = self._sites(_Graph(inputs, outputs, scores))
-        return scores
-
-    def _listen(self, layer, call, output):
+    def listener(layer, call, output):
         copy = forward.identity(output)
         pairs = zip(tree.flatten_with_path(output), tree.flatten(copy), strict=True)
         for item, ((keys, before), tensor) in enumerate(pairs):
             if tf.is_tensor(tensor):
                 key = "".join(f"[{key}]" for key in keys)
-                self.records.append(_Record(layer, call, item, key, before, tensor))
+                records.append(_Record(layer, call, item, key, before, tensor))
         return copy
 
-    def _sites(self, graph):
-        paths = {id(layer): path for path, layer in reversed(self.paths)}
-        calls = collections.Counter(id(r.layer) for r in self.records if not r.item)
-        data_format = keras.config.image_data_format()
-        sources, sites = {}, []
-        for record in self.records:
-            path = paths[id(record.layer)]
-            name = path + record.key
-            if calls[id(record.layer)] > 1:
-                name += f"#{record.call}"
-            # Layers without a data format of their own follow the last one that has.
-            data_format = getattr(record.layer, "data_format", data_format)
-            sources[record.tensor.name] = sources.get(record.before.name, name)
-            first = data_format == "channels_first"
-            sites.append(graph.site(record, name, path, first, sources))
-        return sites
+    def body(inputs):
+        layers = list({id(layer): layer for _, layer, _ in paths}.values())
+        outputs, foreign = forward.run(model, inputs, layers, listener, inline)
+        scores = score(outputs)
+        census = _Census(inputs, outputs, scores, reshape)
+        classes = scoring.count_classes(outputs)
+        result.extend((census.sites(records, paths), classes, foreign))
+        return scores
+
+    tf.function(body, autograph=False).get_concrete_function(inputs)
+    return result
 
 
-def _walk(layer, prefix, parents):
-    """Yields `(path, layer)` for every layer below `layer`."""
-    for child in layer._flatten_layers(include_self=False, recursive=False):
-        if all(child is not parent for parent in parents):
-            yield prefix + child.name, child
-            yield from _walk(child, f"{prefix}{child.name}/", (*parents, child))
+class _Census:
+    """Makes sites of records, with what the finished graph tells about each."""
 
-
-class _Graph:
-    """What depends on what in the graph that is being built."""
-
-    def __init__(self, inputs, outputs, scores):
+    def __init__(self, inputs, outputs, scores, reshape):
         self.inputs = tree.flatten(inputs)
         self.outputs = {x.name for x in tree.flatten(outputs) if tf.is_tensor(x)}
+        self.reshape = reshape
         operations = self.inputs[0].graph.get_operations()
         self.upstream = _upstream(operations, tree.flatten(scores))
         self.reached_by = _reached_by(operations, self.inputs)
+        self.sources = {}
+        self.seen_grids = []
 
-    def site(self, record, name, path, channels_first, sources):
+    def sites(self, records, paths):
+        names = {id(layer): path for path, layer, _ in reversed(paths)}
+        calls = collections.Counter(id(r.layer) for r in records if not r.item)
+        inner = {id(x) for _, x, parents in paths if _within(parents, ATTENTION)}
+        data_format = keras.config.image_data_format()
+        sites = []
+        for record in records:
+            path = names[id(record.layer)]
+            number = f"#{record.call}" if calls[id(record.layer)] > 1 else ""
+            # Layers without a data format of their own follow the last one that has.
+            data_format = getattr(record.layer, "data_format", data_format)
+            first = data_format == "channels_first"
+            grid = grids.Grid()
+            if id(record.layer) not in inner and self._per_sample(record.tensor):
+                grid = self._grid(record.tensor, first)
+            name = path + record.key + number
+            sites.append(self._site(record, path, name, grid, first))
+        return sites
+
+    def _site(self, record, path, name, grid, channels_first):
         tensor = record.tensor
+        self.sources[tensor.name] = self.sources.get(record.before.name, name)
+        index, axes = self._input(tensor, grid, channels_first)
         shape = tuple(tensor.shape) if tensor.shape.rank is not None else ()
-        channels_first = channels_first and len(shape) > 2
-        per_sample = bool(shape) and shape[0] == self.inputs[0].shape[0]
-        if per_sample:
-            shape = (None, *shape[1:])
-        index, axes = self._input_of(tensor, shape, channels_first)
         return Site(
             name=name,
             path=path,
             layer=record.layer,
             call=record.call,
             item=record.item,
-            shape=shape,
-            per_sample=per_sample,
-            channels_first=channels_first,
+            shape=(None, *shape[1:]) if self._per_sample(tensor) else shape,
+            grid=grid.shape,
+            to_grid=grid.to_grid,
+            prefix=grid.prefix,
             connected=tensor.name in self.upstream,
-            source=sources[tensor.name],
+            passes_on=True,
+            source=self.sources[tensor.name],
             is_output=tensor.name in self.outputs,
             input=index,
             input_axes=axes,
         )
 
-    def _input_of(self, tensor, shape, channels_first):
-        """The input that the tensor is computed from and whose grid it keeps."""
-        rank = len(_grid(shape, channels_first))
-        if not rank or shape[0] is not None:
-            return None, ()
-        reached = self.reached_by.get(tensor.name, 0)
-        fits = [
-            (preference, index, axes)
+    def _per_sample(self, tensor):
+        length = self.inputs[0].shape[0]
+        return bool(tensor.shape.rank) and tensor.shape[0] == length
+
+    def _grid(self, tensor, channels_first):
+        shape = tuple(tensor.shape)
+        image = self._picture(tensor)
+        if image is None or len(shape) != 3:
+            grid = grids.plain(shape, channels_first)
+            self.seen_grids += [grid.shape] if len(grid.shape) == 2 else []
+            return grid
+        if self.reshape is not None:
+            return grids.reshaped(tensor, self.reshape) or grids.Grid()
+        size = image[2:] if channels_first else image[1:-1]
+        return grids.of_tokens(shape, size, self.seen_grids) or grids.Grid()
+
+    def _reaching(self, tensor):
+        """The inputs that the tensor is computed from: `(index, shape)` of each."""
+        bits = self.reached_by.get(tensor.name, 0)
+        return [
+            (index, tuple(image.shape))
             for index, image in enumerate(self.inputs)
-            if reached >> index & 1
-            for preference, axes in _fits(image.shape.rank, rank, channels_first)
+            if bits >> index & 1
         ]
+
+    def _picture(self, tensor):
+        """Shape of the picture, volume or video that the tensor is computed from."""
+        shapes = [shape for _, shape in self._reaching(tensor)]
+        return next((shape for shape in shapes if len(shape) > 3), None)
+
+    def _input(self, tensor, grid, channels_first):
+        """The input whose positions the grid keeps, and the axes that it covers."""
+        fits = []
+        for index, shape in self._reaching(tensor):
+            fit = grids.input_axes(shape, grid.shape, channels_first)
+            if fit is not None:
+                fits.append((fit[0], index, fit[1]))
         _, index, axes = min(fits, default=(0, None, ()))
         return index, axes
 
 
-def _grid(shape, channels_first):
-    return shape[2:] if channels_first else shape[1:-1]
-
-
-def _fits(input_rank, grid_rank, channels_first):
-    """Yields `(preference, axes)`, the axes of an input that a grid can cover."""
-    spatial = tuple(
-        range(2, input_rank) if channels_first else range(1, input_rank - 1)
-    )
-    if len(spatial) == grid_rank:
-        yield 0, spatial
-    elif len(spatial) + 1 == grid_rank:  # Tokens, or a signal without channels.
-        yield 1, tuple(range(1, input_rank))
-    elif len(spatial) > grid_rank:  # A network that sums up the frames of a video.
-        yield 2, spatial[-grid_rank:]
+def _within(parents, types):
+    return any(isinstance(parent, types) for parent in parents)
 
 
 def _upstream(operations, tensors):

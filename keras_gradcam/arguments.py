@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import tree
+from keras import ops, tree
 
 
 def check_model(model):
@@ -18,14 +18,40 @@ def check_target(target):
     """Returns `target` with a sequence as an array; raises if it is no target."""
     if target is None or callable(target) or isinstance(target, tf.Tensor):
         return target
+    if is_true_label(target):
+        return target
     array = np.asarray(target)
     if array.ndim > 1 or array.dtype.kind not in "iu":
         raise TypeError(
             "Argument `target` must be None, an int, a sequence with one int for each "
-            "sample, or a callable from the model's outputs to scores `(batch,)`. "
+            "sample, 'true', or a callable from the model's outputs to scores "
+            "`(batch,)`. "
             f"Received: target={short(target)} of type {type(target).__name__}"
         )
     return array if array.ndim else int(array)
+
+
+def is_true_label(target):
+    """Whether `target` asks for the label that the data bring along."""
+    return isinstance(target, str) and target == "true"
+
+
+def class_of(labels):
+    """Returns one class for each sample from a dataset's labels, ints or one-hot.
+
+    Args:
+        labels: Tensor `(batch,)` or `(batch, 1)` of ints, or `(batch, classes)`.
+    """
+    if labels is None:
+        raise ValueError(
+            "With `target='true'` the data must bring labels: pass a dataset of "
+            "`(images, labels)` to `predict`, or labels to each call, "
+            "`cam(images, target=labels)`."
+        )
+    labels = ops.convert_to_tensor(labels)
+    if len(labels.shape) == 2 and labels.shape[1] > 1:
+        return ops.argmax(labels, axis=-1)
+    return ops.cast(ops.reshape(labels, (-1,)), "int32")
 
 
 def check_resize(resize):

@@ -1,6 +1,7 @@
 """`GradCAMCallback`: heatmaps in TensorBoard while a model trains."""
 
 import os
+import warnings
 
 import keras
 import numpy as np
@@ -125,7 +126,10 @@ class GradCAMCallback(keras.callbacks.Callback):
             self._writer = None
 
     def _log(self, step):
-        result = self._cam(self._images)
+        with warnings.catch_warnings():
+            # An empty map early in training is no news; the panel shows it.
+            warnings.filterwarnings("ignore", ".* of the maps are all zeros")
+            result = self._cam(self._images)
         # One list of maps for each sample, as drawn: raw values are scaled to 1.
         layers = tree.flatten(result["heatmaps"])
         layers = [np.asarray(maps.normalize_max(layer)) for layer in layers]
@@ -142,7 +146,8 @@ class GradCAMCallback(keras.callbacks.Callback):
         height, width, _ = panels[0].shape
         encoded = [encode(panel) for panel in panels]
         # No writer and no recording condition of anybody else's: `update_freq` of
-        # `keras.callbacks.TensorBoard` leaves one open that drops most epochs.
+        # `keras.callbacks.TensorBoard` leaves one open that drops most epochs. Leaving
+        # the writer's context puts the epoch on disk.
         with self._open(step).as_default(), tf.summary.record_if(True):
             tf.summary.write(
                 self._tag(),
@@ -150,7 +155,6 @@ class GradCAMCallback(keras.callbacks.Callback):
                 step=step,
                 metadata=self._metadata(),
             )
-        self._writer.flush()
 
     def _open(self, step):
         """The event writer; a new run where the steps start over."""
@@ -205,11 +209,11 @@ class GradCAMCallback(keras.callbacks.Callback):
     def _caption(self, label, name, row):
         true = [] if label is None else [f"true {name}"]
         if row is None:
-            return "  ".join(true) or None, None
+            return ", ".join(true) or None, None
         best = int(np.argmax(row))
-        predicted = f"predicted {self._name(best)} {row[best]:.0%}"
+        predicted = f"predicted {self._name(best)} ({row[best]:.0%})"
         correct = None if label is None else best == label
-        return "  ".join([*true, predicted]), correct
+        return ", ".join([*true, predicted]), correct
 
     def _name(self, label):
         if self.label_map is None or label is None:

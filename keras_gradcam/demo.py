@@ -132,9 +132,10 @@ def _check_folder(directory):
     folders = [path for path in directory.iterdir() if path.is_dir()]
     folders = sorted(path for path in folders if not path.name.startswith("."))
     if len(folders) < 2:
+        found = ", ".join(path.name for path in folders) or "none"
         raise ValueError(
-            "a folder of pictures for each of two or more classes is needed; "
-            f"'{directory}' has {len(folders)} sub-folders"
+            "a sub-folder of pictures for each of two or more classes is needed; "
+            f"'{directory}' has: {found}"
         )
     pictures = [
         sum(path.suffix.lower() in PICTURE_FORMATS for path in folder.rglob("*"))
@@ -171,7 +172,8 @@ def build_network(shape, classes):
         x = keras.layers.Conv2D(
             filters, kernel, strides, padding="same", use_bias=False, name=name
         )(x)
-        x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+        # Statistics of the last batches: older ones belong to other weights.
+        x = keras.layers.BatchNormalization(momentum=0.5, name=f"{name}_norm")(x)
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     x = keras.layers.Dropout(0.2, name="dropout")(x)
@@ -203,7 +205,7 @@ def run(task, out, epochs=6, seed=0):
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
-    print(f"Training for {epochs} epochs of {len(task.train)} batches.", flush=True)
+    print(f"Training: {epochs} x {len(task.train)} batches", flush=True)
     start = time.monotonic()
     model.fit(
         task.train,
@@ -291,7 +293,7 @@ class Story(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         accuracies = [
             f"accuracy {logs['accuracy']:.1%}",
-            f"validation accuracy {logs['val_accuracy']:.1%}",
+            f"validation {logs['val_accuracy']:.1%}",
         ]
         self._look(f"{epoch + 1} epoch{'s' * (epoch > 0)}", accuracies)
         _epoch_picture(self).save(self.out / f"epoch_{epoch:02d}.png")
@@ -303,7 +305,7 @@ class Story(keras.callbacks.Callback):
         result = self.cam.predict(self.task.images, verbose=0)
         if self.task.boxes is not None:
             pointing = pointing_accuracy(result["heatmaps"], self.task.boxes)
-            scores = [*scores, f"peak in the box {pointing:.1%}"]
+            scores = [*scores, f"peak in box {pointing:.1%}"]
         print(f"{heading:10}", ", ".join(scores), flush=True)
         probabilities = result["predictions"][self.shown]
         best = probabilities.argmax(axis=1)

@@ -12,6 +12,10 @@ from keras_gradcam import forward
 FLOAT16_SCALE = 1024.0
 
 
+class UnconnectedError(ValueError):
+    """The score does not depend on a layer."""
+
+
 class Evidence(NamedTuple):
     """One forward pass and its gradients, float32 (float64 for a float64 model).
 
@@ -30,7 +34,7 @@ class Evidence(NamedTuple):
     outputs: Any
 
 
-def gradients(model, inputs, sites, score, inline=False):
+def gradients(model, inputs, sites, score, inline=False, unconnected="raise"):
     """Runs `model` once and differentiates a score with respect to layers' outputs.
 
     Only the part of the network that follows the first of `sites` is recorded, and no
@@ -42,12 +46,14 @@ def gradients(model, inputs, sites, score, inline=False):
         sites: List of `layers.Site`.
         score: Callable from the model's outputs to scores `(batch,)`.
         inline: See `forward.run`.
+        unconnected: What to do about a site that the score does not depend on:
+            `"raise"`, or `"zero"` gradients.
 
     Returns:
         An `Evidence`.
 
     Raises:
-        ValueError: If the score does not depend on one of `sites`.
+        UnconnectedError: If the score does not depend on one of `sites`.
     """
     found = {}
 
@@ -69,15 +75,13 @@ def gradients(model, inputs, sites, score, inline=False):
         several = scores.shape.rank == 2
         columns = tf.unstack(scores, axis=1) if several else [scores]
         totals = [scale * tf.reduce_sum(column) for column in columns]
-    slopes = [tape.gradient(total, activations) for total in totals]
+    missing = "zero" if unconnected == "zero" else "none"
+    slopes = [tape.gradient(t, activations, None, missing) for t in totals]
     _check_dependence(sites, slopes[0])
     return Evidence(
+        [site.to_grid(_widened(a)) for a, site in zip(activations, sites, strict=True)],
         [
-            site.channels_last(_widened(a))
-            for a, site in zip(activations, sites, strict=True)
-        ],
-        [
-            _joined([site.channels_last(_widened(g)) / scale for g in of_site], several)
+            _joined([site.to_grid(_widened(g)) / scale for g in of_site], several)
             for site, of_site in zip(sites, zip(*slopes, strict=True), strict=True)
         ],
         scores,
@@ -106,10 +110,43 @@ def _scale(activations):
 def _check_dependence(sites, slopes):
     for site, slope in zip(sites, slopes, strict=True):
         if slope is None:
-            raise ValueError(
+            raise UnconnectedError(
                 f"The score does not depend on layer '{site.name}': no gradient "
                 "reaches it. The layer comes after the logits, feeds only another "
                 "output, or is cut off by a step without a gradient such as `argmax` "
                 "or `stop_gradient`. Choose an earlier layer, a target that uses what "
                 "this layer computes, or leave out `layer`."
             )
+
+
+def passes_on(model, signature, sites, score, inline=False):
+    """Tells which sites still pass something of their grid on to a score.
+
+    After the last attention of a transformer only the class token may reach the head:
+    the graph does not show that, a gradient does. Runs the model once, on noise.
+
+    Args:
+        model: A built `keras.Model`.
+        signature: Structure of `tf.TensorSpec`, as the model takes it.
+        sites: List of `anatomy.Site`.
+        score: Callable from the model's outputs to scores `(batch,)`.
+        inline: See `forward.run`.
+
+    Returns:
+        List of booleans.
+    """
+
+    @tf.function(autograph=False)
+    def run():
+        inputs = tree.map_structure(_noise, signature)
+        found = gradients(model, inputs, sites, score, inline, unconnected="zero")
+        return [tf.reduce_any(slope != 0) for slope in found.gradients]
+
+    return [bool(passed) for passed in run()]
+
+
+def _noise(spec):
+    shape = [length or 1 for length in spec.shape]
+    if not spec.dtype.is_floating:
+        return tf.zeros(shape, spec.dtype)
+    return tf.random.stateless_uniform(shape, seed=(0, 0), dtype=spec.dtype)

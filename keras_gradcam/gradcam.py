@@ -7,15 +7,16 @@ import tensorflow as tf
 from keras import ops, tree
 
 from keras_gradcam import (
-    anatomy,
     arguments,
+    diagnosis,
     evidence,
     forward,
     graphs,
     maps,
     methods,
+    scoring,
     selection,
-    targets,
+    survey,
 )
 
 
@@ -39,8 +40,10 @@ class GradCAM(keras.Model):
         method: Name of the CAM method, one of `methods.METHODS`, or a callable
             `(activations, gradients, scores) -> map`. Defaults to `"gradcam"`.
         target: What to explain. `None` is each sample's predicted class; an int is one
-            class for all samples; a sequence or tensor of ints is one class for each; a
-            callable turns the model's outputs into scores `(batch,)`. Can be given with
+            class for all samples; a sequence or tensor of ints is one class for each;
+            `"true"` is the label that a dataset brings along in `predict`; a callable,
+            one of `targets` or any other, turns the model's outputs into scores
+            `(batch,)`, or `(batch, n)` for n maps of each sample. Can be given with
             each call instead. Defaults to `None`.
         activation: Applied to the map: `"relu"` as in the paper, `None` to keep the
             sign, or a callable. Defaults to `"relu"`.
@@ -58,6 +61,10 @@ class GradCAM(keras.Model):
         jit_compile: `True` compiles with XLA, `False` does not, `"auto"` does where a
             GPU or TPU is present. A model that XLA cannot compile runs without it after
             one warning. Defaults to `"auto"`.
+        reshape: How tokens `(batch, tokens, features)` become a grid, where that is
+            not plain from the image and its patches: a size such as `(14, 14)`, the
+            tokens before it being a class token and the like; or a callable to
+            `(batch, *grid, features)`. Defaults to `None`.
         **kwargs: `name` of the Keras model.
 
     Call arguments:
@@ -101,6 +108,7 @@ class GradCAM(keras.Model):
         logits=True,
         return_predictions=False,
         jit_compile="auto",
+        reshape=None,
         **kwargs,
     ):
         arguments.check_model(model)
@@ -113,6 +121,7 @@ class GradCAM(keras.Model):
         self.activation = activation
         self.normalize = normalize
         self.resize = arguments.check_resize(resize)
+        self.reshape = reshape
         self.logits = logits
         self.return_predictions = return_predictions
         # `None` is Keras' own "auto": XLA where an accelerator is, and no strategy.
@@ -125,12 +134,18 @@ class GradCAM(keras.Model):
         self._graphs = graphs.Graphs(self._explain)
         declared = forward.declared_inputs(model)
         if declared is not None:
-            self._trace_anatomy(tree.map_structure(_spec, declared))
+            self._survey(tree.map_structure(_spec, declared))
 
     # The public calls.
 
     def call(self, images, target=None):
-        return self._run("heatmaps", images, target)
+        heatmaps, predictions, checks = self._run("heatmaps", images, target)
+        if tf.executing_eagerly():
+            for text in diagnosis.warnings_of(checks):
+                warnings.warn(text, stacklevel=2)
+        if not self.return_predictions:
+            return heatmaps
+        return {"heatmaps": heatmaps, "predictions": predictions}
 
     def activations(self, images):
         """Returns the layer's activations A.
@@ -157,6 +172,34 @@ class GradCAM(keras.Model):
         """
         return self._run("gradients", images, target)
 
+    def diagnose(self, images, target=None):
+        """Says of each map whether it has evidence, and if not, why.
+
+        Args:
+            images: A batch, as the model takes it.
+            target: As for the call. Defaults to the constructor's `target`.
+
+        Returns:
+            List with one `diagnosis.Diagnosis` for each image, each with a `cause` of
+            `diagnosis.CAUSES` and an `advice`. A list of such lists if `layer` is a
+            list.
+
+        Example:
+
+        ```python
+        for number, found in enumerate(cam.diagnose(images)):
+            print(number, found)
+        ```
+        """
+        try:
+            measured = self._run("diagnosis", images, target)
+        except evidence.UnconnectedError:
+            length = len(tree.flatten(images)[0])
+            lost = [diagnosis.named("not connected")] * length
+            return [lost] * len(self._focus.sites) if self._focus.several else lost
+        measured = tree.map_structure(ops.convert_to_numpy, measured)
+        return self._one_or_list([diagnosis.of(layer) for layer in measured])
+
     @property
     def layer(self):
         """Full name of the layer, or a list of names; `None` until a layer is chosen.
@@ -176,7 +219,8 @@ class GradCAM(keras.Model):
             target: As for the call. Defaults to the constructor's `target`.
         """
         static, tensors = self._request("heatmaps", images, target)
-        self._graphs.trace(static, *tensors, jit_compile=bool(self.jit_compile))
+        signature = self._signature(static, tensors)
+        self._graphs.trace(static, signature, bool(self.jit_compile))
 
     def reset(self):
         """Traces the model anew at the next call.
@@ -189,6 +233,12 @@ class GradCAM(keras.Model):
 
     # What Keras asks of a model.
 
+    def predict_step(self, data):
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if not arguments.is_true_label(self.target):
+            return self(images)
+        return self(images, target=arguments.class_of(labels))
+
     def make_predict_function(self, force=False):
         if self.distribute_strategy.num_replicas_in_sync > 1:
             super().make_predict_function(force)
@@ -197,12 +247,13 @@ class GradCAM(keras.Model):
 
         def predict_batch(data):
             nonlocal full
-            images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-            length = _batch_length(images)
+            length = tree.flatten(data)[0].shape[0]
             full = max(full, length)
             # XLA compiles for each batch size: the last batch must not be a new one.
             padding = full - length if self.jit_compile else 0
-            outputs = self(tree.map_structure(lambda x: _pad(x, padding), images))
+            outputs = self.predict_step(
+                tree.map_structure(lambda x: _pad(x, padding), data)
+            )
             return tree.map_structure(lambda x: x[:length], outputs)
 
         def predict_batches(batches):
@@ -231,6 +282,7 @@ class GradCAM(keras.Model):
             "activation": serialize(self.activation),
             "normalize": self.normalize,
             "resize": self.resize,
+            "reshape": serialize(self.reshape),
             "logits": self.logits,
             "return_predictions": self.return_predictions,
             "jit_compile": self.jit_compile,
@@ -240,7 +292,7 @@ class GradCAM(keras.Model):
     def from_config(cls, config):
         objects = {
             key: keras.saving.deserialize_keras_object(config[key])
-            for key in ("model", "method", "target", "activation")
+            for key in ("model", "method", "target", "activation", "reshape")
         }
         return cls(**{**config, **objects})
 
@@ -250,20 +302,39 @@ class GradCAM(keras.Model):
         static, tensors = self._request(part, images, target)
         if not tf.executing_eagerly():
             return self._explain(static, *tensors)
+        signature = self._signature(static, tensors)
         try:
-            return self._graphs(static, *tensors, jit_compile=bool(self.jit_compile))
+            return self._graphs(static, tensors, signature, bool(self.jit_compile))
         except graphs.XLARefusalError as refusal:
             self._give_up_xla(refusal)
-            return self._graphs(static, *tensors)
+            return self._graphs(static, tensors, signature)
 
     def _request(self, part, images, target):
         """The arguments of `_explain`: what chooses the graph, and its inputs."""
         images = tree.map_structure(_as_tensor, images)
         target = self.target if target is None else arguments.check_target(target)
+        if arguments.is_true_label(target):
+            arguments.class_of(None)
         self._prepare(images)
         if callable(target) or target is None:
             return (part, target), (images,)
         return (part, "classes"), (images, self._classes(target, images))
+
+    def _signature(self, static, tensors):
+        """One graph serves all batch sizes, and all sizes that the model leaves free.
+
+        XLA compiles for each size, and needs the sizes of the images to do it well.
+        """
+        if callable(static[1]) and scoring.needs_batch_size(static[1]):
+            return tree.map_structure(_spec, tensors)
+        free = tree.map_structure(_free_batch, tensors)
+        declared = forward.declared_inputs(self.model)
+        if self.jit_compile or declared is None:
+            return free
+        images, *rest = free
+        if _structure(images) != _structure(declared):
+            return free
+        return tree.map_structure(_free_sizes, images, declared), *rest
 
     def _give_up_xla(self, refusal):
         self.jit_compile = False
@@ -281,22 +352,19 @@ class GradCAM(keras.Model):
             if not self.model.built:
                 first = tree.map_structure(_first_sample, images)
                 self.model(first, training=False)
-            self._trace_anatomy(tree.map_structure(graphs.free_batch, images))
+            self._survey(tree.map_structure(_free_batch, images))
 
-    def _trace_anatomy(self, signature):
-        def look(outputs):
-            self._focus.classes = targets.count_classes(outputs)
-            return targets.basis(outputs, self.target, self.logits)
-
-        traced = anatomy.trace(self.model, signature, look)
-        self._focus.inline = traced.inline
-        self._focus.sites = selection.select(traced, self._focus.layer)
+    def _survey(self, signature):
+        target = self.target if callable(self.target) else None
+        found = survey.survey(self.model, signature, target, self.logits, self.reshape)
+        self._focus.anatomy = found
+        self._focus.sites = selection.select(found, self._focus.layer, target)
 
     def _classes(self, target, images):
         """One class for each sample, checked against batch and model where known."""
         first = tree.flatten(images)[0]
         if tf.executing_eagerly() or not isinstance(target, tf.Tensor):
-            arguments.check_classes(target, first.shape[0], self._focus.classes)
+            arguments.check_classes(target, first.shape[0], self._focus.anatomy.classes)
         return ops.broadcast_to(ops.cast(target, "int32"), ops.shape(first)[:1])
 
     # Inside the graph.
@@ -307,20 +375,20 @@ class GradCAM(keras.Model):
             self.model,
             images,
             self._focus.sites,
-            lambda outputs: targets.scores(outputs, target, classes, self.logits),
-            self._focus.inline,
+            lambda outputs: scoring.scores(outputs, target, classes, self.logits),
+            self._focus.anatomy.inline,
         )
         if part == "heatmaps":
-            return self._heatmaps(found, images)
+            heatmaps = self._one_or_list(self._heatmaps(found, images))
+            checks = diagnosis.checks(heatmaps, found.outputs, self.logits)
+            return heatmaps, found.outputs, checks
+        if part == "diagnosis":
+            return diagnosis.measure(found, self._method, self.logits)
         return self._one_or_list(getattr(found, part))
 
     def _heatmaps(self, found, images):
         sites = zip(self._focus.sites, found.activations, found.gradients, strict=True)
-        heatmaps = [self._heatmap(*site, found.scores, images) for site in sites]
-        heatmaps = self._one_or_list(heatmaps)
-        if not self.return_predictions:
-            return heatmaps
-        return {"heatmaps": heatmaps, "predictions": found.outputs}
+        return [self._heatmap(*site, found.scores, images) for site in sites]
 
     def _heatmap(self, site, activations, gradients, scores, images):
         if len(scores.shape) == 2:
@@ -355,17 +423,15 @@ class _Focus:
     Attributes:
         layer: The `layer` argument.
         several: Whether it is a list.
-        sites: List of `anatomy.Site` that it stands for, `None` until traced.
-        inline: See `forward.run`.
-        classes: Number of classes of the model, `None` where unknown.
+        anatomy: The model's `anatomy.Anatomy`, `None` until traced.
+        sites: List of `anatomy.Site` that `layer` stands for, `None` until traced.
     """
 
     def __init__(self, layer):
         self.layer = layer
         self.several = isinstance(layer, (list, tuple))
+        self.anatomy = None
         self.sites = None
-        self.inline = False
-        self.classes = None
 
     def names(self):
         if self.sites is None:
@@ -416,6 +482,23 @@ def _spec(tensor):
     return tf.TensorSpec(tensor.shape, tensor.dtype)
 
 
+def _free_batch(tensor):
+    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
+
+
+def _free_sizes(spec, declared):
+    """Frees the lengths of `spec` that are free in `declared`."""
+    if spec.shape.rank != len(declared.shape):
+        return spec
+    pairs = zip(spec.shape, declared.shape, strict=True)
+    shape = [None if free is None else length for length, free in pairs]
+    return tf.TensorSpec(shape, spec.dtype)
+
+
+def _structure(nested):
+    return [path for path, _ in tree.flatten_with_path(nested)]
+
+
 def _as_tensor(x):
     x = ops.convert_to_tensor(x)
     # As `predict` does: NumPy's doubles are not meant as such.
@@ -426,10 +509,6 @@ def _first_sample(image):
     if tf.is_symbolic_tensor(image):
         return tf.zeros([1, *image.shape[1:]], image.dtype)
     return image[:1]
-
-
-def _batch_length(images):
-    return tree.flatten(images)[0].shape[0]
 
 
 def _pad(image, count):

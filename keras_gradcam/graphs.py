@@ -38,14 +38,20 @@ class Graphs:
         self._function = function
         self._graphs = collections.OrderedDict()
 
-    def __call__(self, static, *tensors, jit_compile=False):
+    def __call__(self, static, tensors, signature, jit_compile=False):
         """Runs the function on `tensors`.
+
+        Args:
+            static: Hashable, chooses the graph.
+            tensors: Tuple of structures of tensors.
+            signature: Structure of `tf.TensorSpec` that `tensors` fit.
+            jit_compile: Whether to compile with XLA.
 
         Raises:
             XLARefusalError: If `jit_compile` is true and XLA has no kernel for the
-            model.
+                model.
         """
-        graph = self.trace(static, *tensors, jit_compile=jit_compile)
+        graph = self.trace(static, signature, jit_compile)
         try:
             return graph(*tensors)
         except (tf.errors.OpError, ValueError) as error:
@@ -53,17 +59,17 @@ class Graphs:
                 raise XLARefusalError(_refused_operations(str(error))) from error
             raise
 
-    def trace(self, static, *tensors, jit_compile=False):
-        """Returns the graph for these inputs, traced now if it is their first time."""
-        key = (static, jit_compile, _signature(tensors))
+    def trace(self, static, signature, jit_compile=False):
+        """Returns the graph for a signature, traced now if it is its first time."""
+        flat = tuple((path, spec) for path, spec in tree.flatten_with_path(signature))
+        key = (static, jit_compile, flat)
         if key not in self._graphs:
             function = tf.function(
                 lambda *tensors: self._function(static, *tensors),
                 jit_compile=jit_compile or None,
                 autograph=False,
             )
-            specs = tree.map_structure(free_batch, tensors)
-            self._graphs[key] = function.get_concrete_function(*specs)
+            self._graphs[key] = function.get_concrete_function(*signature)
             if len(self._graphs) > MAX_GRAPHS:
                 self._graphs.popitem(last=False)
                 _warn_of_retracing()
@@ -72,18 +78,6 @@ class Graphs:
     def clear(self):
         """Forgets all graphs."""
         self._graphs.clear()
-
-
-def free_batch(tensor):
-    """Returns the `tf.TensorSpec` of `tensor` or spec with axis 0 of any length."""
-    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
-
-
-def _signature(tensors):
-    return tuple(
-        (path, tensor.dtype, tuple(tensor.shape[1:]))
-        for path, tensor in tree.flatten_with_path(tensors)
-    )
 
 
 def _refused_operations(message):

@@ -4,36 +4,43 @@ import difflib
 
 import keras
 
+from keras_gradcam.targets import Target
 
-def select(anatomy, layer):
+
+def select(anatomy, layer, target=None):
     """Returns the list of sites that a `layer` argument stands for.
 
     Args:
         anatomy: An `anatomy.Anatomy`.
         layer: `None`, or what `find` takes, or a list of these.
+        target: See `GradCAM`.
 
     Raises:
         TypeError, ValueError: See `default` and `find`.
     """
     if layer is None:
-        return [default(anatomy)]
+        # A map of the output itself would only repeat it.
+        own = callable(target) and not isinstance(target, Target)
+        return [default(anatomy, outputs=own)]
     if isinstance(layer, (list, tuple)):
         return [find(anatomy, one) for one in layer]
     return [find(anatomy, layer)]
 
 
-def default(anatomy):
+def default(anatomy, outputs=False):
     """Returns the last site with a grid larger than 1x1 that the score depends on.
 
     Args:
         anatomy: An `anatomy.Anatomy`.
+        outputs: Whether an output of the model counts although there are layers before
+            it. Defaults to `False`.
 
     Raises:
         ValueError: If there is none.
     """
     candidates = [site for site in anatomy.sites if site.is_candidate()]
-    # A map of the output itself would only repeat it, where there is anything before.
-    candidates = [site for site in candidates if not site.is_output] or candidates
+    inner = [site for site in candidates if not site.is_output]
+    candidates = candidates if outputs else inner or candidates
     if not candidates:
         raise ValueError(
             "The model has no layer with a spatial grid larger than 1x1 that the score "
@@ -73,11 +80,19 @@ def find(anatomy, layer):
             f"'{_name(layer)}' stands for {len(matches)} places in the model. Pass one "
             f"of {[site.name for site in matches]}. Received: layer={_name(layer)!r}"
         )
-    if not (matches[0].grid and matches[0].per_sample):
+    if not matches[0].grid:
         raise ValueError(
             f"Layer '{matches[0].name}' has no spatial grid to draw a map on: it "
             f"returns shape {matches[0].shape}. Layers that work: "
-            f"{_choices(anatomy, _name(layer))}. Received: layer={_name(layer)!r}"
+            f"{_choices(anatomy, _name(layer))}. If its axes are tokens of a grid, "
+            f"pass `reshape=(height, width)`. Received: layer={_name(layer)!r}"
+        )
+    if not matches[0].passes_on:
+        raise ValueError(
+            f"After layer '{matches[0].name}' only the class token reaches the score: "
+            "the tokens of the image have no gradient there, and every map would be "
+            f"empty. Layers that work: {_choices(anatomy, '')}. Received: "
+            f"layer={_name(layer)!r}"
         )
     return matches[0]
 

@@ -1,157 +1,332 @@
 """From a model's outputs to one score per sample.
 
-A target is a callable from the model's outputs to scores `(batch,)`. With
-`GradCAM(logits=True)` the outputs that it receives are logits wherever the model ends
-in a softmax or sigmoid.
+A target is a callable from the model's outputs to scores: `(batch,)`, or `(batch, n)`
+for n maps of each sample. With `GradCAM(logits=True)` the outputs that it receives are
+logits wherever the model ends in a softmax or sigmoid. The functions of this file that
+are decorated with `@target` make such callables; they can be saved with a `GradCAM`,
+and equal ones share one compiled graph. Any other callable works too.
 """
 
+import functools
+import inspect
+
+import keras
+import numpy as np
 from keras import ops, tree
 
-from keras_gradcam.logits import find_logits
+from keras_gradcam.scoring import (
+    class_columns,
+    of_class,
+    only_output,
+    predicted_class,
+    shapes,
+)
+
+TARGETS: dict = {}
 
 
-def scores(outputs, target, classes, logits=True):
-    """Scores a model's outputs as a `target` argument of `GradCAM` says.
-
-    Args:
-        outputs: The model's outputs.
-        target: `None` for classes, or a callable.
-        classes: Integer tensor `(batch,)`, or `None` for the predicted classes.
-        logits: See `class_columns`.
-
-    Returns:
-        Tensor `(batch,)`, or `(batch, n)` from a callable that explains n things at
-        once.
-
-    Raises:
-        ValueError: If a callable returns another shape, or if there are several
-            outputs and no callable to choose.
-    """
-    if callable(target):
-        return _called(target, with_logits(outputs) if logits else outputs)
-    columns = class_columns(outputs, logits)
-    return predicted_class(columns) if classes is None else of_class(columns, classes)
-
-
-def basis(outputs, target, logits=True):
-    """What scores are taken of: tells which layers they can depend on.
+@keras.saving.register_keras_serializable("keras_gradcam")
+class Target:
+    """A target by name with its options: callable, comparable, serialisable.
 
     Args:
-        outputs: The model's outputs.
-        target: See `scores`.
-        logits: See `class_columns`.
-
-    Returns:
-        A structure of tensors.
+        name: A name in `TARGETS`.
+        **options: Its options.
     """
-    if callable(target):
-        return scores(outputs, target, None, logits)
-    return with_logits(outputs) if logits else outputs
+
+    def __init__(self, name, **options):
+        self.name = name
+        self.options = options
+
+    def __call__(self, outputs):
+        return TARGETS[self.name](outputs, **self.options)
+
+    def __repr__(self):
+        options = ", ".join(f"{key}={_short(x)}" for key, x in self.options.items())
+        return f"targets.{self.name}({options})"
+
+    def __eq__(self, other):
+        return isinstance(other, Target) and self._key() == other._key()
+
+    def __hash__(self):
+        return hash(self._key())
+
+    def _key(self):
+        options = sorted(self.options.items())
+        return self.name, tuple((key, _hashable(value)) for key, value in options)
+
+    def get_config(self):
+        return {"name": self.name, **self.options}
+
+    @classmethod
+    def from_config(cls, config):
+        load = keras.saving.deserialize_keras_object
+        return cls(**{key: load(value) for key, value in config.items()})
 
 
-def _called(target, outputs):
-    scores = target(outputs)
-    shape = getattr(scores, "shape", None)
-    if shape is None or len(shape) not in (1, 2):
-        received = f"shape {tuple(shape)}" if shape is not None else repr(scores)
-        raise ValueError(
-            "A callable `target` must return one score for each sample, a tensor "
-            f"`(batch,)`, or several, `(batch, n)`. It returned {received}. Received: "
-            f"target={target}"
-        )
-    return scores
+def target(function):
+    """Turns `function(outputs, *options)` into `function(*options) -> Target`."""
+    TARGETS[function.__name__] = function
+    signature = inspect.signature(function)
+    options = list(signature.parameters.values())[1:]
+
+    @functools.wraps(function)
+    def make(*args, **kwargs):
+        bound = make.__signature__.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return Target(function.__name__, **bound.arguments)
+
+    make.__signature__ = signature.replace(parameters=options)
+    return make
 
 
-def predicted_class(columns):
-    """The score of each sample's highest class.
+@target
+def top_k(outputs, k=3):
+    """The scores of each sample's `k` highest classes: k maps, the best first.
 
     Args:
-        columns: Tensor `(batch, classes)`, see `class_columns`.
-
-    Returns:
-        Tensor `(batch,)`.
+        k: Number of classes.
     """
-    # Not the maximum: its gradient is shared out between classes that tie.
-    return of_class(columns, ops.argmax(columns, axis=-1))
-
-
-def of_class(columns, classes):
-    """The score of one class for each sample.
-
-    Args:
-        columns: Tensor `(batch, classes)`, see `class_columns`.
-        classes: Integer tensor `(batch,)`.
-
-    Returns:
-        Tensor `(batch,)`.
-    """
-    classes = ops.expand_dims(classes, -1)
-    return ops.squeeze(ops.take_along_axis(columns, classes, axis=-1), -1)
-
-
-def class_columns(outputs, logits=True):
-    """One column of scores for each class of a classifier.
-
-    A single sigmoid unit has two classes: the score of class 0 is the negative logit,
-    or one minus the probability. Outputs with a grid, as in segmentation, are averaged
-    over it.
-
-    Args:
-        outputs: The model's outputs: one tensor `(batch, *grid, classes)`, or
-            `(batch,)`.
-        logits: Whether the scores are the logits behind a softmax or sigmoid, where
-            there is one, or the outputs themselves. Defaults to `True`.
-
-    Returns:
-        Tensor `(batch, classes)`.
-
-    Raises:
-        ValueError: If the model has several outputs.
-    """
-    output = _only_output(outputs)
-    found = find_logits(output)
-    columns = output if found is None or not logits else found
-    if len(columns.shape) == 1:
-        columns = ops.expand_dims(columns, -1)
-    columns = ops.mean(columns, axis=tuple(range(1, len(columns.shape) - 1)))
-    if found is None or columns.shape[-1] != 1:
-        return columns
-    other = -columns if logits else 1.0 - columns
-    return ops.concatenate([other, columns], axis=-1)
-
-
-def count_classes(outputs):
-    """Number of classes of a classifier's outputs, `None` where that is unknown."""
-    if len(tree.flatten(outputs)) != 1:
-        return None
     columns = class_columns(outputs)
-    return columns.shape[-1] if len(columns.shape) == 2 else None
+    return ops.take_along_axis(columns, ops.top_k(columns, k)[1], axis=-1)
 
 
-def _only_output(outputs):
-    flat = tree.flatten(outputs)
-    if len(flat) == 1:
-        return flat[0]
-    shapes = tree.map_structure(lambda x: tuple(x.shape), outputs)
-    raise ValueError(
-        "The model has several outputs, so `target` must say which one to explain: "
-        "pass a callable, for instance `target=lambda outputs: outputs[0][:, 3]`, or "
-        f"with names `outputs['name'][:, 3]`. The outputs have shapes {shapes}."
+@target
+def classes(outputs, indices):
+    """The scores of several classes: one map for each.
+
+    Args:
+        indices: List of ints.
+    """
+    columns = class_columns(outputs)
+    _check_in_range("indices", indices, columns.shape[-1])
+    return ops.take(columns, np.asarray(indices), axis=-1)
+
+
+@target
+def binary(outputs, label=1):
+    """One side of a model with one unit, also where that unit has no sigmoid.
+
+    Args:
+        label: 1 for the class that the unit stands for, 0 for the other; or one of
+            these for each sample.
+    """
+    score = ops.reshape(only_output(outputs), (-1,))
+    return score * ops.cast(2 * np.asarray(label) - 1, score.dtype)
+
+
+@target
+def multi_label(outputs, threshold=0.0):
+    """The sum of the scores of all labels that a sample has by the model's own account.
+
+    Args:
+        threshold: The score above which a label is present: 0 for logits, 0.5 for
+            probabilities. Defaults to `0.0`.
+    """
+    columns = class_columns(outputs)
+    return ops.sum(ops.where(columns > threshold, columns, 0.0), axis=-1)
+
+
+@target
+def regression(outputs, index=0):
+    """The value that a regression model predicts: what makes it higher.
+
+    Args:
+        index: Which of several values. Defaults to `0`.
+    """
+    output = only_output(outputs)
+    values = ops.reshape(output, (-1, int(np.prod(output.shape[1:]))))
+    _check_in_range("index", index, values.shape[-1])
+    return values[:, index]
+
+
+@target
+def counterfactual(outputs, target=None):
+    """The negative of a score: what speaks against the class.
+
+    Args:
+        target: An int, another target, or `None` for the predicted class.
+
+    Reference:
+        [Selvaraju et al., 2017](https://arxiv.org/abs/1610.02391), section 3.3.
+    """
+    return -_score_of(outputs, target)
+
+
+@target
+def contrast(outputs, target=None, gamma=0.6, similar=3):
+    """A class against those that the model finds most similar (Finer-CAM).
+
+    `y_c - gamma * mean_d y_d` over the classes d whose logits are closest to `y_c`.
+
+    Args:
+        target: The class c, an int; `None` is the predicted class.
+        gamma: Strength of the comparison. Defaults to `0.6`.
+        similar: Number of classes d. Defaults to `3`.
+
+    Reference:
+        [Zhang et al., 2025](https://arxiv.org/abs/2501.11309), equation 5.
+    """
+    columns = class_columns(outputs)
+    if not 1 <= similar < columns.shape[-1]:
+        raise ValueError(
+            "Argument `similar` must be at least 1 and less than the number of "
+            f"classes, {columns.shape[-1]}. Received: similar={similar}"
+        )
+    index = ops.argmax(columns, -1) if target is None else _full(columns, target)
+    score = of_class(columns, index)
+    distance = ops.abs(columns - score[:, None])
+    itself = ops.one_hot(index, columns.shape[-1], dtype="bool")
+    distance = ops.where(itself, np.inf, distance)
+    nearest = ops.top_k(-distance, similar)[1]
+    others = ops.take_along_axis(columns, nearest, axis=-1)
+    return score - gamma * ops.mean(others, axis=-1)
+
+
+@target
+def segmentation(outputs, index=None, mask=None):
+    """A class over the pixels of a region (Seg-Grad-CAM): `sum_ij M_ij y_ij^c`.
+
+    Args:
+        index: The class c; `None` is the class with the highest mean score. A model
+            with one channel has the class 0 alone.
+        mask: The region M, `(height, width)` or one for each sample, of the output's
+            size. Defaults to `None`, the pixels that the model gives to class c.
+
+    Reference:
+        [Vinogradova et al., 2020](https://arxiv.org/abs/2002.11434), equation 2.
+    """
+    output = only_output(outputs)
+    means = ops.mean(output, axis=tuple(range(1, len(output.shape) - 1)))
+    index = ops.argmax(means, -1) if index is None else _full(means, index)
+    one_hot = ops.one_hot(index, output.shape[-1], dtype=output.dtype)
+    scores = ops.einsum("b...c,bc->b...", output, one_hot)
+    return ops.sum(
+        scores * _region(output, index, scores, mask),
+        axis=tuple(range(1, len(scores.shape))),
     )
 
 
-def with_logits(outputs):
-    """Replaces each output by the logits behind it, where there are any.
+def _region(output, index, scores, mask):
+    if mask is None and output.shape[-1] == 1:
+        # With logits the sigmoid's threshold is at 0.
+        return ops.cast(scores > 0, scores.dtype)
+    if mask is None:
+        index = ops.reshape(index, (-1, *[1] * (len(scores.shape) - 1)))
+        return ops.cast(ops.argmax(output, -1) == index, scores.dtype)
+    mask = ops.cast(mask, scores.dtype)
+    rank = len(scores.shape) - 1
+    if tuple(mask.shape[-rank:]) != tuple(scores.shape[1:]):
+        raise ValueError(
+            f"Argument `mask` must have the size of the model's output, "
+            f"{tuple(scores.shape[1:])}. Received: mask of shape {tuple(mask.shape)}"
+        )
+    return mask
+
+
+@target
+def detection(outputs, index=None, boxes=None, scores=None, top=1):
+    """The class scores of chosen boxes of a detector.
 
     Args:
-        outputs: The model's outputs, any structure of tensors.
-
-    Returns:
-        The same structure.
+        index: The class; `None` is each box's own highest.
+        boxes: List of ints, the positions of the chosen boxes on the anchors' axis.
+            Defaults to `None`, the `top` boxes with the highest score.
+        scores: Key or index of the output `(batch, anchors, classes)` that holds the
+            scores. Defaults to `None`: the only output of that rank whose last axis is
+            not 4 long, as box coordinates are.
+        top: Number of boxes if `boxes` is `None`. Defaults to `1`.
     """
+    columns = _pick(outputs, scores) if scores is not None else _box_scores(outputs)
+    column = ops.max(columns, -1) if index is None else columns[..., index]
+    if boxes is not None:
+        _check_in_range("boxes", boxes, column.shape[1])
+        return ops.sum(ops.take(column, np.asarray(boxes), axis=1), axis=1)
+    return ops.sum(ops.top_k(column, top)[0], axis=1)
 
-    def logits_of(output):
-        logits = find_logits(output)
-        return output if logits is None else logits
 
-    return tree.map_structure(logits_of, outputs)
+def _box_scores(outputs):
+    flat = tree.flatten(outputs)
+    fitting = [x for x in flat if len(x.shape) == 3 and x.shape[-1] != 4]
+    if len(fitting) != 1:
+        raise ValueError(
+            "Argument `scores` of `targets.detection` must name the output that "
+            "holds the class scores of the boxes. The outputs have shapes "
+            f"{shapes(outputs)}."
+        )
+    return fitting[0]
+
+
+@target
+def similarity(outputs, reference):
+    """The cosine between an embedding and a reference: what makes the two alike.
+
+    Args:
+        reference: Array `(features,)`, or one row for each sample.
+    """
+    embedding = only_output(outputs)
+    embedding = ops.reshape(embedding, (-1, int(np.prod(embedding.shape[1:]))))
+    reference = ops.cast(reference, embedding.dtype)
+    return ops.sum(
+        ops.normalize(embedding, axis=-1) * ops.normalize(reference, axis=-1), axis=-1
+    )
+
+
+@target
+def output(outputs, key, target=None):
+    """One of a model's several outputs.
+
+    Args:
+        key: Its key in a dict, or its position in a list.
+        target: An int, another target, or `None` for the predicted class.
+    """
+    return _score_of(_pick(outputs, key), target)
+
+
+def _pick(outputs, key):
+    try:
+        return outputs[key]
+    except (KeyError, IndexError, TypeError):
+        keys = list(outputs) if isinstance(outputs, dict) else range(len(outputs))
+        raise ValueError(
+            f"The model has no output {key!r}. Its outputs are {list(keys)}."
+        ) from None
+
+
+def _score_of(outputs, target):
+    if callable(target):
+        return target(outputs)
+    columns = class_columns(outputs)
+    return (
+        predicted_class(columns)
+        if target is None
+        else of_class(columns, _full(columns, target))
+    )
+
+
+def _full(columns, index):
+    """One class for each sample, from one for all of them."""
+    _check_in_range("target", index, columns.shape[-1])
+    return ops.broadcast_to(ops.cast(index, "int32"), ops.shape(columns)[:1])
+
+
+def _check_in_range(name, index, count):
+    index = np.asarray(index)
+    if ((index < 0) | (index >= count)).any():
+        raise ValueError(
+            f"Argument `{name}` must be in the range 0 to {count - 1}. Received: "
+            f"{name}={_short(index)}"
+        )
+
+
+def _hashable(value):
+    if isinstance(value, (list, tuple, np.ndarray)) or hasattr(value, "numpy"):
+        array = np.asarray(value)
+        return array.shape, str(array.dtype), array.tobytes()
+    return value
+
+
+def _short(value):
+    if isinstance(value, (Target, str, type(None))):
+        return repr(value)
+    return np.array2string(np.asarray(value), threshold=8, separator=", ")

@@ -1,4 +1,5 @@
 import os
+import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -53,3 +54,39 @@ def randomize(model, scale=0.5, seed=1):
 @pytest.fixture
 def model():
     return make_classifier()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--write-docs", action="store_true", help="write docs/models.md from the tests"
+    )
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.getoption("--write-docs"):
+        reports = terminalreporter.stats.get("passed", [])
+        properties = [p for report in reports for p in report.user_properties]
+        _write_models_page([value for name, value in properties if name == "case"])
+
+
+def _write_models_page(cases):
+    rows = [
+        f"| {group} | {name} | `{layer}` | {error:.0e} |"
+        for group, name, layer, error in cases
+    ]
+    page = pathlib.Path(__file__).parents[1] / "docs" / "models.md"
+    page.write_text("\n".join([MODELS_PAGE, *rows, ""]))
+
+
+MODELS_PAGE = """# Models
+
+Every row is a test: the raw Grad-CAM map of a model with random weights, compared with
+Grad-CAM written by hand for that model. The error is the largest deviation relative to
+the largest magnitude of the map. `make docs` runs the tests and writes this page.
+
+Layers are named as `GradCAM.layer` names them: `model/layer` inside nested models, `#n`
+for the n-th call of a layer that is used several times, `[key]` for one of several
+tensors that a layer returns.
+
+| group | model | layer | error |
+|---|---|---|---|"""

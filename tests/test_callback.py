@@ -92,7 +92,7 @@ def test_a_panel_shows_input_map_and_verdict(data, tmp_path):
     for i, drawn in enumerate(panels):
         best = predictions[i].argmax()
         caption = (
-            f"true {names[y[i]]}  predicted {names[best]} {predictions[i, best]:.0%}"
+            f"true {names[y[i]]}, predicted {names[best]} ({predictions[i, best]:.0%})"
         )
         expected = kg.panel(kg.to_uint8(x[i]), heatmaps[i], caption, best == y[i])
         np.testing.assert_array_equal(drawn, expected)
@@ -240,7 +240,7 @@ def test_confidence_of_a_model_that_returns_logits(data, tmp_path):
     captions = callback._captions(model(data[0][:8]))
     probabilities = keras.ops.softmax(model(data[0][:8])).numpy()
     for (caption, _), row in zip(captions, probabilities, strict=True):
-        assert caption.endswith(f"predicted {row.argmax()} {row.max():.0%}")
+        assert caption.endswith(f"predicted {row.argmax()} ({row.max():.0%})")
 
 
 def test_one_hot_labels_and_binary_models(data, tmp_path):
@@ -254,7 +254,7 @@ def test_one_hot_labels_and_binary_models(data, tmp_path):
     p = model(data[0][:8]).numpy()[:, 0]
     for i, (caption, correct) in enumerate(callback._captions(model(data[0][:8]))):
         best = int(p[i] > 0.5)
-        assert f"predicted {best} {max(p[i], 1 - p[i]):.0%}" in caption
+        assert f"predicted {best} ({max(p[i], 1 - p[i]):.0%})" in caption
         assert correct == (best == labels[i])
 
 

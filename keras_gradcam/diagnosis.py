@@ -1,0 +1,179 @@
+"""Why a map is empty, or not to be trusted: causes, and the way out of each."""
+
+from typing import NamedTuple
+
+import numpy as np
+from keras import ops, tree
+
+from keras_gradcam.logits import find_logits
+
+CAUSES = {
+    "fine": "The map has evidence for the target.",
+    "not finite": (
+        "The activations or gradients hold NaN or infinity. Look for them in the "
+        "images and in the weights: `keras.callbacks.TerminateOnNaN` stops a training "
+        "that diverges."
+    ),
+    "not connected": (
+        "The score does not depend on the layer: it comes after the logits, feeds only "
+        "another output, or is cut off by a step without a gradient. Choose an earlier "
+        "layer; `keras_gradcam.layers(model)` lists those that work."
+    ),
+    "saturated": (
+        "The score is a probability that is 1 or 0 to the last digit, so its gradient "
+        "is zero. Explain the logits: leave `logits=True`, and where they cannot be "
+        "found, end the model without its last softmax or sigmoid."
+    ),
+    "no gradient": (
+        "The gradient of the score is zero at every position: a ReLU after the layer "
+        "is off everywhere, or the weights behind it are zero. Choose another layer or "
+        "target."
+    ),
+    "no activation": (
+        "The layer is silent for this image: all its activations are zero. Choose an "
+        "earlier layer."
+    ),
+    "negative": (
+        "All evidence speaks against the target: the map is negative everywhere and "
+        "ReLU leaves nothing. `activation=None` shows it; another target may be right."
+    ),
+}
+
+
+class Diagnosis(NamedTuple):
+    """What is to be said of one map.
+
+    Attributes:
+        cause: A key of `CAUSES`, `"fine"` where nothing is wrong.
+        advice: What it means, and the way out.
+    """
+
+    cause: str
+    advice: str
+
+    def __str__(self):
+        return f"{self.cause}: {self.advice}"
+
+
+def measure(evidence, method, logits):
+    """Measures, inside the graph, what tells the causes apart.
+
+    Args:
+        evidence: An `evidence.Evidence`.
+        method: Callable `(activations, gradients, scores) -> map`.
+        logits: Whether logits were asked for.
+
+    Returns:
+        List with a dict of tensors `(batch,)` for each layer.
+    """
+    saturated = _saturated(evidence.outputs, logits, evidence.scores)
+    return [
+        {
+            "finite": _finite(activations) & _finite(gradients),
+            "activation": _peak(activations),
+            "gradient": _peak(gradients),
+            "evidence": _highest(method(activations, gradients, evidence.scores)),
+            "saturated": saturated,
+        }
+        for activations, gradients in zip(
+            evidence.activations, evidence.gradients, strict=True
+        )
+    ]
+
+
+def of(measured):
+    """Returns a `Diagnosis` for each sample.
+
+    Args:
+        measured: A dict of arrays `(batch,)`, as `measure` returns it.
+    """
+    rows = zip(*measured.values(), strict=True)
+    samples = [dict(zip(measured, row, strict=True)) for row in rows]
+    return [named(_cause(sample)) for sample in samples]
+
+
+def named(cause):
+    """Returns the `Diagnosis` of a cause."""
+    return Diagnosis(cause, CAUSES[cause])
+
+
+def _cause(sample):
+    if not sample["finite"]:
+        return "not finite"
+    if sample["evidence"] > 0:
+        return "fine"
+    if sample["activation"] == 0:
+        return "no activation"
+    if sample["gradient"] == 0:
+        return "saturated" if sample["saturated"] else "no gradient"
+    return "negative"
+
+
+def checks(heatmaps, outputs, logits):
+    """Counts, inside the graph, what a user should be warned of.
+
+    Returns:
+        Tensor with two ints: the number of maps that are all zeros, and 1 where
+        probabilities are explained although logits were asked for.
+    """
+    empty = [
+        ops.sum(ops.cast(ops.all(maps == 0, axis=tuple(range(1, maps.ndim))), "int32"))
+        for maps in tree.flatten(heatmaps)
+    ]
+    doubtful = ops.cast(logits and _are_probabilities(outputs), "int32")
+    return ops.stack([sum(empty), doubtful])
+
+
+def warnings_of(checked):
+    """Yields the text of each warning that `checks` gives cause to."""
+    empty, doubtful = np.asarray(checked)
+    if empty:
+        yield (
+            f"{empty} of the maps are all zeros: nothing in these images speaks for "
+            "the target. `diagnose(images)` says why."
+        )
+    if doubtful:
+        yield (
+            "The model returns probabilities, and the logits behind them cannot be "
+            "found, so the probabilities are explained. Where the model is confident "
+            "their gradient vanishes and maps are empty or noisy. Pass a model that "
+            "returns logits, or `logits=False` if probabilities are meant."
+        )
+
+
+def _are_probabilities(outputs):
+    """Whether an output without known logits looks like a softmax's."""
+    flat = tree.flatten(outputs)
+    if len(flat) != 1 or len(flat[0].shape) != 2 or flat[0].shape[-1] in (None, 1):
+        return False
+    if find_logits(flat[0]) is not None:
+        return False
+    output = ops.cast(flat[0], "float32")
+    sums = ops.sum(output, axis=-1)
+    return ops.all(output >= 0) & ops.all(ops.abs(sums - 1) < 1e-3)
+
+
+def _saturated(outputs, logits, scores):
+    flat = tree.flatten(outputs)
+    output = ops.cast(flat[0], "float32")
+    output = ops.reshape(output, (ops.shape(output)[0], -1))
+    explained = not logits or find_logits(flat[0]) is None
+    bounded = ops.all((output >= 0) & (output <= 1), axis=-1)
+    ends = ops.all((output < 1e-3) | (output > 1 - 1e-3), axis=-1)
+    return bounded & ends if explained else ops.zeros_like(bounded)
+
+
+def _axes(tensor):
+    return tuple(range(1, len(tensor.shape)))
+
+
+def _finite(tensor):
+    return ops.all(ops.isfinite(tensor), axis=_axes(tensor))
+
+
+def _peak(tensor):
+    return ops.max(ops.abs(tensor), axis=_axes(tensor))
+
+
+def _highest(tensor):
+    return ops.max(tensor, axis=_axes(tensor))

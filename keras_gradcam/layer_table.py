@@ -1,0 +1,104 @@
+"""The layers of a model that a map can be drawn of, as a table."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+from keras import ops, tree
+
+from keras_gradcam import arguments, forward, selection, survey
+
+
+class Row(NamedTuple):
+    """One layer that has a spatial grid.
+
+    Attributes:
+        layer: The name to pass as `layer`.
+        grid: Shape of its grid, `None` for a length that depends on the input.
+        channels: Number of channels.
+        connected: Whether the score depends on it.
+        default: Whether it is the layer that `layer=None` takes.
+    """
+
+    layer: str
+    grid: tuple
+    channels: int
+    connected: bool
+    default: bool
+
+
+class Table(list):
+    """A list of `Row` that prints as a table."""
+
+    def __repr__(self):
+        cells = [("layer", "grid", "channels", "score depends", "")]
+        cells += [_cells(row) for row in self]
+        widths = [max(len(line[i]) for line in cells) for i in range(5)]
+        lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _cells(row):
+    grid = " x ".join("?" if n is None else str(n) for n in row.grid)
+    mark = "<- default" if row.default else ""
+    return row.layer, grid, str(row.channels), "yes" if row.connected else "no", mark
+
+
+def layers(model, images=None, target=None, logits=True, reshape=None):
+    """Lists the layers that a map can be drawn of, in order of execution.
+
+    Args:
+        model: A `keras.Model`.
+        images: A batch, as the model takes it. Needed for a model that does not declare
+            its inputs, a subclassed one. Defaults to `None`.
+        target: See `GradCAM`. Defaults to `None`.
+        logits: See `GradCAM`. Defaults to `True`.
+        reshape: See `GradCAM`. Defaults to `None`.
+
+    Returns:
+        A list of `Row` that prints as a table.
+
+    Raises:
+        ValueError: If the model's inputs are not known and `images` is `None`.
+
+    Example:
+
+    >>> layers(model)
+    layer  grid     channels  score depends
+    ---------------------------------------
+    conv   30 x 30  16        yes
+    pool   15 x 15  16        yes            <- default
+    """
+    arguments.check_model(model)
+    found = survey.survey(model, _signature(model, images), target, logits, reshape)
+    try:
+        default = selection.select(found, None, target)[0].name
+    except ValueError:
+        default = None
+    return Table(
+        Row(
+            site.name,
+            tuple(site.grid),
+            site.shape[-1],
+            site.connected and site.passes_on,
+            site.name == default,
+        )
+        for site in found.sites
+        if site.grid and site.input is not None
+    )
+
+
+def _signature(model, images):
+    declared = forward.declared_inputs(model)
+    if declared is not None:
+        return tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), declared)
+    if images is None:
+        raise ValueError(
+            f"Model '{model.name}' does not declare its inputs, so its layers can only "
+            "be listed for some `images`. Pass a batch of them. Received: images=None"
+        )
+    images = tree.map_structure(ops.convert_to_tensor, images)
+    if not model.built:
+        model(tree.map_structure(lambda x: x[:1], images), training=False)
+    return tree.map_structure(
+        lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), images
+    )

@@ -1,0 +1,140 @@
+"""What a score is taken of: logits or outputs, one column for each class."""
+
+from keras import ops, tree
+
+from keras_gradcam.logits import find_logits
+
+
+def scores(outputs, target, classes, logits=True):
+    """Scores a model's outputs as a `target` argument of `GradCAM` says.
+
+    Args:
+        outputs: The model's outputs.
+        target: `None` for classes, or a callable.
+        classes: Integer tensor `(batch,)`, or `None` for the predicted classes.
+        logits: Whether to score the logits behind a softmax or sigmoid, where there is
+            one, instead of the outputs themselves. Defaults to `True`.
+
+    Returns:
+        Tensor `(batch,)`, or `(batch, n)` from a callable that explains n things at
+        once.
+
+    Raises:
+        ValueError: If a callable returns another shape, or if there are several
+            outputs and no callable to choose.
+    """
+    outputs = with_logits(outputs) if logits else outputs
+    if callable(target):
+        return _called(target, outputs)
+    columns = class_columns(outputs)
+    return predicted_class(columns) if classes is None else of_class(columns, classes)
+
+
+def basis(outputs, target, logits=True):
+    """What scores are taken of: tells which layers they can depend on.
+
+    Args:
+        outputs: The model's outputs.
+        target: See `scores`.
+        logits: See `scores`.
+
+    Returns:
+        A structure of tensors.
+    """
+    if callable(target) and not needs_batch_size(target):
+        return scores(outputs, target, None, logits)
+    return with_logits(outputs) if logits else outputs
+
+
+def needs_batch_size(target):
+    """Whether `target` is a score object of tf-keras-vis, which counts the batch."""
+    return any(t.__module__.startswith("tf_keras_vis") for t in type(target).__mro__)
+
+
+def _called(target, outputs):
+    scores = target(outputs)
+    if isinstance(scores, (list, tuple)):
+        scores = ops.stack(scores)
+    length = tree.flatten(outputs)[0].shape[0]
+    shape = getattr(scores, "shape", None)
+    rank = None if shape is None else len(shape)
+    if rank not in (1, 2) or (length and shape[0] not in (None, length)):
+        received = repr(scores) if shape is None else f"shape {tuple(shape)}"
+        raise ValueError(
+            "A callable `target` must return one score for each sample, a tensor "
+            f"`(batch,)`, or several, `(batch, n)`. It returned {received} for a batch "
+            f"of {length or 'any length'}. Received: target={target}"
+        )
+    return scores
+
+
+def with_logits(outputs):
+    """Replaces each output by the logits behind it, where there are any.
+
+    Args:
+        outputs: The model's outputs, any structure of tensors.
+
+    Returns:
+        The same structure.
+    """
+
+    def logits_of(output):
+        logits = find_logits(output)
+        if logits is None:
+            return output
+        logits._keras_gradcam_is_logits = True
+        return logits
+
+    return tree.map_structure(logits_of, outputs)
+
+
+def count_classes(outputs):
+    """Number of classes of a classifier's outputs, `None` where that is unknown."""
+    if len(tree.flatten(outputs)) != 1:
+        return None
+    return class_columns(with_logits(outputs)).shape[-1]
+
+
+def class_columns(outputs):
+    """One column `(batch, classes)` for each class of a classifier.
+
+    A single sigmoid unit has two classes: the score of class 0 is the negative logit,
+    or one minus the probability. Outputs with a grid, as in segmentation, are averaged
+    over it.
+    """
+    output = only_output(outputs)
+    is_logits = getattr(output, "_keras_gradcam_is_logits", False)
+    is_probability = find_logits(output) is not None
+    columns = output if len(output.shape) > 1 else ops.expand_dims(output, -1)
+    columns = ops.mean(columns, axis=tuple(range(1, len(columns.shape) - 1)))
+    if columns.shape[-1] != 1 or not (is_logits or is_probability):
+        return columns
+    other = -columns if is_logits else 1.0 - columns
+    return ops.concatenate([other, columns], axis=-1)
+
+
+def predicted_class(columns):
+    """The score `(batch,)` of each sample's highest class, from `(batch, classes)`."""
+    # Not the maximum: its gradient is shared out between classes that tie.
+    return of_class(columns, ops.argmax(columns, axis=-1))
+
+
+def of_class(columns, classes):
+    """The score `(batch,)` of one class for each sample, from `(batch, classes)`."""
+    classes = ops.expand_dims(classes, -1)
+    return ops.squeeze(ops.take_along_axis(columns, classes, axis=-1), -1)
+
+
+def only_output(outputs):
+    flat = tree.flatten(outputs)
+    if len(flat) == 1:
+        return flat[0]
+    raise ValueError(
+        "The model has several outputs, so `target` must say which one to explain: "
+        "pass `target=keras_gradcam.targets.output(key, class)`, or a callable such as "
+        f"`lambda outputs: outputs[key][:, 3]`. The outputs have shapes {shapes(outputs)}."
+    )
+
+
+def shapes(outputs):
+    return tree.map_structure(lambda x: tuple(x.shape), outputs)

@@ -1,0 +1,177 @@
+"""The pages: their code runs, and shows what they say; their links and names exist."""
+
+import ast
+import contextlib
+import io
+import linecache
+import os
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import make_classifier
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+# Code, and the text block right behind it, where there is one.
+BLOCK = re.compile(
+    r"^```python\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL
+)
+ERROR = re.compile(r"\w+(Error|Warning): ")
+by_name = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def page_namespace():
+    """What the pages call `model`, `images` and so on."""
+    rng = np.random.default_rng(0)
+    x = rng.random((8, 16, 12, 3)).astype("float32")
+    y = np.arange(8)
+    model = make_classifier(classes=10)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.optimizer.build(model.trainable_variables)
+    return {
+        "keras": keras,
+        "model": model,
+        "images": x[:2],
+        "dataset": tf.data.Dataset.from_tensor_slices(x).batch(3),
+        **{"x": x, "y": y, "x_val": x, "y_val": y},
+    }
+
+
+def shown_by(code, namespace):
+    """What a block prints, or what it raises, without Keras' frame around it."""
+    printed = io.StringIO()
+    # Keras saves the source of a lambda.
+    linecache.cache["page"] = (len(code), None, code.splitlines(True), "page")
+    try:
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, "page", "exec"), namespace)
+    except Exception as error:
+        message = re.sub(r"\x1b\[\d*m", "", str(error))
+        message = re.sub(r"^Exception encountered when calling .*\s+", "", message)
+        return f"{_public(type(error)).__name__}: {message}"
+    return printed.getvalue()
+
+
+def _public(error):
+    """The class of Python's own that a user catches."""
+    return next(kind for kind in error.__mro__ if kind.__module__ == "builtins")
+
+
+def same(expected, shown):
+    """Errors are quoted from their start, printed text as a whole; "..." skips."""
+    parts = " ".join(expected.split()).split("...")
+    pattern = ".*".join(re.escape(part) for part in parts)
+    pattern += ".*" if ERROR.match(expected) else ""
+    return bool(re.fullmatch(pattern, " ".join(shown.split())))
+
+
+def test_a_page_with_another_error_or_output_is_noticed():
+    assert same("ValueError: no\nlayer", "ValueError: no layer 'a'. Pass another.")
+    assert not same("ValueError: no layer", "TypeError: no layer")
+    assert not same("ValueError: no layer", "")
+    assert same("ValueError: ... 'a'", "ValueError: no layer 'a'. Pass another.")
+    assert same("(2, 3)\n", "(2, 3)\n")
+    assert not same("(2, 3)\n", "(2, 3) (4,)\n")
+    assert shown_by("1 / 0", {}) == "ZeroDivisionError: division by zero"
+    assert shown_by("print(1)", {}) == "1\n"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if BLOCK.search(page.read_text())],
+    ids=lambda page: page.name,
+)
+def test_code_of_a_page_runs_and_shows_what_the_page_says(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = page_namespace()
+    for code, text in BLOCK.findall(page.read_text()):
+        shown = shown_by(code, namespace)
+        if text:
+            assert same(text, shown), f"{code}\nsays: {text}\nshows: {shown}"
+        else:
+            assert not ERROR.match(shown), f"{code}\n{shown}"
+
+
+@by_name
+def test_every_fence_of_a_page_is_closed_and_has_a_language(page):
+    fences = re.findall(r"^```.*$", page.read_text(), re.MULTILINE)
+    assert all(len(fence) > 3 for fence in fences[::2])
+    assert set(fences[1::2]) <= {"```"}
+    assert len(fences) % 2 == 0
+
+
+@by_name
+def test_links_of_a_page_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        if path.startswith("https://"):
+            continue
+        target = page if not path else page.parent / path
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
+def _anchors(page):
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h).lower().replace(" ", "-") for h in headings}
+
+
+@by_name
+def test_lines_of_a_page_have_at_most_100_columns(page):
+    lines = page.read_text().splitlines()
+    # A row of a table cannot be broken.
+    assert [line for line in lines if len(line) > 100 and line[0] != "|"] == []
+
+
+@by_name
+def test_code_in_a_line_is_not_broken(page):
+    prose = re.sub(
+        r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL
+    )
+    assert [line for line in prose.splitlines() if line.count("`") % 2] == []
+
+
+def test_design_has_the_sentence_of_every_file():
+    page = (ROOT / "docs" / "design.md").read_text()
+    rows = re.findall(r"^\| `(\w+\.py)` \| (.*) \|$", page, re.MULTILINE)
+    sentences = {
+        path.name: " ".join(
+            ast.get_docstring(ast.parse(path.read_text())).split("\n\n")[0].split()
+        )
+        for path in (ROOT / "keras_gradcam").glob("*.py")
+    }
+    assert dict(rows) == sentences
+
+
+def test_files_and_make_targets_that_contributing_names_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    names = set(re.findall(r"`((?:tests/)?\w+\.py)`", text))
+    assert len(names) > 5
+    for name in names:
+        assert (ROOT / name).exists() or (ROOT / "keras_gradcam" / name).exists(), name
+    targets = set(re.findall(r"make (\w+)", text + (ROOT / "README.md").read_text()))
+    for target in targets - {"is"}:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_license_is_the_one_of_the_metadata():
+    assert "license = Apache-2.0" in (ROOT / "setup.cfg").read_text()
+    words = (ROOT / "LICENSE").read_text().split()
+    assert words[:4] == ["Apache", "License", "Version", "2.0,"]
+    assert len(words) == 1581
+
+
+def test_changelog_has_the_version():
+    import keras_gradcam
+
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert re.findall(r"^## (\S+)", text, re.MULTILINE)[0] == keras_gradcam.__version__
+
+
+def test_picture_of_the_readme_is_small():
+    assert os.path.getsize(ROOT / "docs" / "demo.png") < 400_000
