@@ -132,7 +132,8 @@ def only_output(outputs):
     raise ValueError(
         "The model has several outputs, so `target` must say which one to explain: "
         "pass `target=keras_gradcam.targets.output(key, class)`, or a callable such as "
-        f"`lambda outputs: outputs[key][:, 3]`. The outputs have shapes {shapes(outputs)}."
+        "`lambda outputs: outputs[key][:, 3]`. The outputs have shapes "
+        f"{shapes(outputs)}."
     )
 
 

@@ -6,6 +6,13 @@ import keras
 
 from keras_gradcam.targets import Target
 
+# Layers that hold a graph, or a module of another framework, instead of layers.
+OPAQUE = (
+    keras.layers.TFSMLayer,
+    keras.layers.JaxLayer,
+    keras.layers.TorchModuleWrapper,
+)
+
 
 def select(anatomy, layer, target=None):
     """Returns the list of sites that a `layer` argument stands for.
@@ -44,8 +51,7 @@ def default(anatomy, outputs=False):
     if not candidates:
         raise ValueError(
             "The model has no layer with a spatial grid larger than 1x1 that the score "
-            f"depends on. Its layers return:\n{_listing(anatomy)}\nA CAM needs a "
-            "convolution, or another layer that keeps the positions of its input."
+            f"depends on. Its layers return:\n{_listing(anatomy)}\n{_way_out(anatomy)}"
         )
     by_name = {site.name: site for site in anatomy.sites}
     return by_name[candidates[-1].source]
@@ -135,6 +141,19 @@ def _choices(anatomy, name, count=12):
     close += [other for other in reversed(names) if other not in close]
     more = f" and {len(close) - count} more" if len(close) > count else ""
     return f"{close[:count]}{more}"
+
+
+def _way_out(anatomy):
+    for path, layer in anatomy.paths:
+        if isinstance(layer, OPAQUE):
+            return (
+                f"Layer '{path}' is a {type(layer).__name__}: what is computed inside "
+                "it cannot be seen. Use the original Keras model instead."
+            )
+    return (
+        "A CAM needs a convolution, or another layer that keeps the positions of its "
+        "input."
+    )
 
 
 def _listing(anatomy, count=12):

@@ -129,9 +129,7 @@ def test_lines_of_a_page_have_at_most_100_columns(page):
 
 @by_name
 def test_code_in_a_line_is_not_broken(page):
-    prose = re.sub(
-        r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL
-    )
+    prose = re.sub(r"(?ms)^```.*?^```$", "", page.read_text())
     assert [line for line in prose.splitlines() if line.count("`") % 2] == []
 
 

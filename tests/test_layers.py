@@ -1,0 +1,187 @@
+"""Choosing layers: the table, transformers, models that cannot work."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import L, make_classifier
+from test_models import Subclassed, transformer
+
+import keras_gradcam as kg
+
+
+def test_table_of_layers(model):
+    table = kg.layers(model)
+    assert [tuple(row) for row in table] == [
+        ("first", (14, 10), 5, True, False),
+        ("last", (12, 8), 6, True, True),
+    ]
+    assert repr(table).splitlines() == [
+        "layer  grid     channels  score depends",
+        "---------------------------------------",
+        "first  14 x 10  5         yes",
+        "last   12 x 8   6         yes            <- default",
+    ]
+
+
+def test_table_says_which_layers_the_score_does_not_depend_on():
+    inputs = keras.Input((8, 8, 1))
+    side = L.Conv2D(2, 3, name="side")(inputs)
+    x = L.GlobalAveragePooling2D()(L.Conv2D(2, 3, name="used")(inputs))
+    model = keras.Model(inputs, {"class": L.Dense(2)(x), "side": side})
+    rows = kg.layers(model, target=lambda y: y["class"][:, 0])
+    assert {row.layer: row.connected for row in rows} == {"side": False, "used": True}
+
+
+def test_table_of_a_subclassed_model_needs_images(images):
+    model = Subclassed()
+    with pytest.raises(ValueError, match="Pass a batch of them. Received: images=None"):
+        kg.layers(model)
+    assert [row.layer for row in kg.layers(model, images)] == ["conv0", "conv1"]
+
+
+def test_default_of_a_transformer_is_the_last_layer_whose_patches_matter():
+    """After the last attention only the class token reaches the head."""
+    model = transformer(prefix=True)
+    cam = kg.GradCAM(model)
+    assert cam.layer == "norm1"
+    x = np.random.default_rng(0).random((2, 24, 16, 3), dtype="float32")
+    assert np.abs(cam.gradients(x)).max() > 0
+    assert cam(x).shape == (2, 24, 16)
+    rows = {row.layer: row for row in kg.layers(model)}
+    assert rows["block0"].connected
+    assert rows["block0"].grid == (6, 4)
+    assert not rows["final"].connected
+    assert not rows["attended1"].connected
+
+
+def test_error_of_a_layer_after_which_only_the_class_token_counts():
+    with pytest.raises(ValueError) as caught:
+        kg.GradCAM(transformer(prefix=True), "final")
+    message = str(caught.value)
+    assert "After layer 'final' only the class token reaches the score" in message
+    assert "Layers that work: ['norm1', 'block0'" in message
+
+
+def test_a_head_of_zeros_proves_nothing():
+    model = transformer(prefix=True)
+    head = model.get_layer("head")
+    head.set_weights([np.zeros_like(w) for w in head.get_weights()])
+    assert kg.GradCAM(model, "final").layer == "final"
+
+
+def test_error_of_tokens_that_fit_no_grid_names_reshape():
+    inputs = keras.Input((24, 16, 3))
+    x = L.Conv2D(8, 4, strides=4)(inputs)
+    x = L.Reshape((24, 8))(x)
+    x = L.Dense(8, name="tokens")(x[:, :17])
+    model = keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling1D()(x)))
+    with pytest.raises(ValueError, match=r"pass `reshape=\(height, width\)`"):
+        kg.GradCAM(model, "tokens")
+    assert kg.GradCAM(model, "tokens", reshape=(4, 4)).layer == "tokens"
+
+
+def test_error_of_a_layer_that_does_not_run(images):
+    class Idle(Subclassed):
+        def __init__(self):
+            super().__init__()
+            self.spare = L.ReLU(name="spare")
+
+    with pytest.raises(
+        ValueError, match="'spare' does not run when the model is called"
+    ):
+        kg.GradCAM(Idle(), "spare")(images)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_error_of_an_opaque_model_says_so(tmp_path, images):
+    make_classifier().export(tmp_path / "saved", verbose=False)
+    opaque = L.TFSMLayer(str(tmp_path / "saved"), call_endpoint="serve", name="opaque")
+    inputs = keras.Input((16, 12, 3))
+    model = keras.Model(inputs, opaque(inputs))
+    with pytest.raises(ValueError, match="'opaque'.*TFSMLayer.*original Keras model"):
+        kg.GradCAM(model)
+
+
+def test_siamese_calls_belong_to_their_own_inputs():
+    base = keras.Sequential(
+        [keras.Input((8, 6, 1)), L.Conv2D(3, 3, name="c")], name="b"
+    )
+    a, b = keras.Input((8, 6, 1)), keras.Input((8, 6, 1))
+    pool = L.GlobalMaxPooling2D()
+    model = keras.Model(
+        [a, b], L.Dense(1)(L.Subtract()([pool(base(a)), pool(base(b))]))
+    )
+    cam = kg.GradCAM(model, ["c#0", "c#1"])
+    assert {site.input for site in cam._focus.sites} == {0, 1}
+    with pytest.raises(ValueError, match=r"Pass one of \['b/c#0', 'b/c#1'\]"):
+        kg.GradCAM(model, "c")
+
+
+def test_one_trace_for_all_sizes_that_the_model_leaves_free():
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            L.Conv2D(4, 3),
+            L.GlobalMaxPooling2D(),
+            L.Dense(2),
+        ]
+    )
+    cam = kg.GradCAM(model)
+    rng = np.random.default_rng(0)
+    for height, width in [(9, 13), (20, 8), (7, 7)]:
+        x = rng.random((2, height, width, 3), dtype="float32")
+        assert cam(x).shape == (2, height, width)
+    assert len(cam._graphs._graphs) == 1
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_maps_are_those_of_single_precision(policy):
+    """Maps are float32, and a confident softmax does not underflow to nothing."""
+    x = np.random.default_rng(0).random((2, 64, 64, 3), dtype="float32")
+
+    def build(policy):
+        return keras.Sequential(
+            [
+                keras.Input((64, 64, 3)),
+                L.Conv2D(4, 3, activation="relu", dtype=policy),
+                L.GlobalAveragePooling2D(dtype=policy),
+                L.Dense(3, activation="softmax", dtype=policy),
+            ]
+        )
+
+    single, half = build("float32"), build(policy)
+    kernel, bias, dense, shift = single.get_weights()
+    weights = [kernel, bias, dense, shift + [0, 30, 0]]
+    single.set_weights(weights)
+    half.set_weights(weights)
+    assert np.all(half(x)[:, 1] == 1)
+    raw = {"activation": None, "normalize": None, "resize": False}
+    expected = kg.GradCAM(single, **raw)(x, target=1).numpy()
+    actual = kg.GradCAM(half, **raw)(x, target=1)
+    assert actual.dtype == tf.float32
+    tolerance = 0.01 if policy == "mixed_float16" else 0.05
+    assert np.abs(actual - expected).max() < tolerance * np.abs(expected).max()
+
+
+def test_predict_under_a_strategy_with_two_devices(tmp_path):
+    """In a process of its own: devices are made once."""
+    import subprocess
+    import sys
+
+    code = """
+import numpy as np, tensorflow as tf, keras
+cpu = tf.config.list_physical_devices("CPU")[0]
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, two)
+import keras_gradcam as kg
+x = np.random.default_rng(0).random((7, 12, 10, 3)).astype("float32")
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    model = keras.Sequential([keras.Input((12, 10, 3)), keras.layers.Conv2D(4, 3),
+        keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(3)])
+    cam = kg.GradCAM(model)
+plain = kg.GradCAM(model)
+assert cam.distribute_strategy.num_replicas_in_sync == 2
+np.testing.assert_allclose(cam.predict(x, batch_size=4, verbose=0), plain(x), atol=1e-6)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
