@@ -14,6 +14,8 @@ import pytest
 import tensorflow as tf
 from conftest import make_classifier
 
+import keras_gradcam as kg
+
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 # Code, and the text block right behind it, where there is one.
@@ -165,11 +167,16 @@ def test_license_is_the_one_of_the_metadata():
 
 
 def test_changelog_has_the_version():
-    import keras_gradcam
-
     text = (ROOT / "CHANGELOG.md").read_text()
-    assert re.findall(r"^## (\S+)", text, re.MULTILINE)[0] == keras_gradcam.__version__
+    assert re.findall(r"^## (\S+)", text, re.MULTILINE)[0] == kg.__version__
 
 
 def test_picture_of_the_readme_is_small():
     assert os.path.getsize(ROOT / "docs" / "demo.png") < 400_000
+
+
+def test_guide_lists_every_target():
+    page = (ROOT / "docs" / "guide.md").read_text()
+    cells = re.findall(r"^\| .* \| `(kg\.targets\..*)` \|$", page, re.MULTILINE)
+    names = {"kg": kg, "mask": np.ones((4, 4)), "reference": np.ones(3)}
+    assert {eval(cell, names).name for cell in cells} == set(kg.targets.TARGETS)
