@@ -16,16 +16,16 @@ def check_model(model):
 
 def check_target(target):
     """Returns `target` with a sequence as an array; raises if it is no target."""
-    if target is None or callable(target) or isinstance(target, tf.Tensor):
+    if target is None or callable(target) or is_true_label(target):
         return target
-    if is_true_label(target):
+    if isinstance(target, tf.Tensor) and tf.is_symbolic_tensor(target):
         return target
     array = np.asarray(target)
     if array.ndim > 1 or array.dtype.kind not in "iu":
         raise TypeError(
             "Argument `target` must be None, an int, a sequence with one int for each "
             "sample, 'true', or a callable from the model's outputs to scores "
-            "`(batch,)`. "
+            "`(batch,)`. One-hot labels become ints with `np.argmax(labels, -1)`. "
             f"Received: target={short(target)} of type {type(target).__name__}"
         )
     return array if array.ndim else int(array)
@@ -52,6 +52,18 @@ def class_of(labels):
     if len(labels.shape) == 2 and labels.shape[1] > 1:
         return ops.argmax(labels, axis=-1)
     return ops.cast(ops.reshape(labels, (-1,)), "int32")
+
+
+def check_predict_target(target, default):
+    """Returns the target of a `predict`; raises if it counts the samples."""
+    target = default if target is None else check_target(target)
+    if getattr(target, "ndim", 0) == 1:
+        raise ValueError(
+            "`predict` takes no sequence of classes as `target`, because it does not "
+            "know where a batch begins. Pass `target='true'` and a dataset of "
+            f"`(images, classes)`. Received: target={short(target)}"
+        )
+    return target
 
 
 def check_resize(resize):
@@ -81,8 +93,7 @@ def check_images(declared, images):
         if len(shape) == len(wanted) - 1:
             raise ValueError(
                 f"Argument `images` must be a batch of shape {wanted}. Received one "
-                f"sample of shape {shape}. Pass `images[None]`, or use "
-                "`keras_gradcam.explain`, which takes one image."
+                f"sample of shape {shape}. Pass `images[None]`."
             )
 
 
@@ -102,6 +113,12 @@ def check_classes(target, length, count):
             f"Received: target={short(target)}"
         )
     wrong = target[(target < 0) | (target >= count)] if count else target[:0]
+    if wrong.size and count == 1:
+        raise ValueError(
+            "Argument `target` must be 0: the model has one output and no sigmoid that "
+            "would make it two classes. `targets.binary(label)` explains either side "
+            f"of a logit. Received: target={short(wrong)}"
+        )
     if wrong.size:
         raise ValueError(
             f"Argument `target` must be in the range 0 to {count - 1}: the model has "

@@ -1,5 +1,6 @@
 """`GradCAMCallback`: heatmaps in TensorBoard while a model trains."""
 
+import inspect
 import os
 import warnings
 
@@ -82,7 +83,8 @@ class GradCAMCallback(keras.callbacks.Callback):
                 "Argument `image_format` must be 'jpeg' or 'png'. Received: "
                 f"image_format={image_format!r}"
             )
-        images = np.asarray(images)
+        images = _as_images(images)
+        _check_options(options)
         self.layer = layer
         self.log_dir = os.fspath(log_dir)
         self.freq = freq
@@ -127,8 +129,8 @@ class GradCAMCallback(keras.callbacks.Callback):
 
     def _log(self, step):
         with warnings.catch_warnings():
-            # An empty map early in training is no news; the panel shows it.
-            warnings.filterwarnings("ignore", ".* of the maps are all zeros")
+            # Empty and broken maps are no news in training; the panel shows them.
+            warnings.filterwarnings("ignore", ".* of the maps ")
             result = self._cam(self._images)
         # One list of maps for each sample, as drawn: raw values are scaled to 1.
         layers = tree.flatten(result["heatmaps"])
@@ -232,6 +234,25 @@ def _check_count(name, value, at_least):
         raise ValueError(
             f"Argument `{name}` must be an int of at least {at_least}. Received: "
             f"{name}={value!r}"
+        )
+
+
+def _as_images(images):
+    array = np.asarray(images)
+    if array.ndim != 4:
+        raise ValueError(
+            "Argument `images` must be an array `(samples, height, width, channels)`. "
+            f"Received: {type(images).__name__}, an array of shape {array.shape}"
+        )
+    return array
+
+
+def _check_options(options):
+    unknown = options.keys() - inspect.signature(GradCAM.__init__).parameters.keys()
+    if unknown:
+        raise TypeError(
+            "`GradCAMCallback` takes the arguments of `GradCAM` besides its own. "
+            f"Received unknown arguments: {sorted(unknown)}"
         )
 
 

@@ -252,7 +252,7 @@ def _print_results(out):
     print(f"Pictures: {out / 'contact_sheet.png'}, {out / 'epoch_00.png'} and so on")
     if not importlib.util.find_spec("tensorboard"):
         print("TensorBoard shows the same panels: pip install tensorboard")
-    print(f"tensorboard --logdir {out / 'logs'} --samples_per_plugin images=100")
+    print(f"tensorboard --logdir {out / 'logs'} --samples_per_plugin images=1000")
 
 
 class Look(NamedTuple):

@@ -113,24 +113,33 @@ def checks(heatmaps, outputs, logits):
     """Counts, inside the graph, what a user should be warned of.
 
     Returns:
-        Tensor with two ints: the number of maps that are all zeros, and 1 where
-        probabilities are explained although logits were asked for.
+        Tensor with three ints: the number of maps that are all zeros, the number that
+        hold NaN or infinity, and 1 where probabilities are explained although logits
+        were asked for.
     """
-    empty = [
-        ops.sum(ops.cast(ops.all(maps == 0, axis=tuple(range(1, maps.ndim))), "int32"))
-        for maps in tree.flatten(heatmaps)
-    ]
+    layers = tree.flatten(heatmaps)
+    empty = sum(_count(ops.all(maps == 0, axis=_axes(maps))) for maps in layers)
+    broken = sum(_count(~_finite(maps)) for maps in layers)
     doubtful = ops.cast(logits and _are_probabilities(outputs), "int32")
-    return ops.stack([sum(empty), doubtful])
+    return ops.stack([empty, broken, doubtful])
+
+
+def _count(flags):
+    return ops.sum(ops.cast(flags, "int32"))
 
 
 def warnings_of(checked):
     """Yields the text of each warning that `checks` gives cause to."""
-    empty, doubtful = np.asarray(checked)
+    empty, broken, doubtful = np.asarray(checked)
     if empty:
         yield (
             f"{empty} of the maps are all zeros: nothing in these images speaks for "
             "the target. `diagnose(images)` says why."
+        )
+    if broken:
+        yield (
+            f"{broken} of the maps hold NaN or infinity. Look for them in the images "
+            "and in the weights; `diagnose(images)` says which images."
         )
     if doubtful:
         yield (

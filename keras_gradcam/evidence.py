@@ -136,13 +136,13 @@ def passes_on(model, signature, sites, score, inline=False):
         List of booleans.
     """
 
-    @tf.function(autograph=False)
     def run():
         inputs = tree.map_structure(_noise, signature)
         found = gradients(model, inputs, sites, score, inline, unconnected="zero")
         return [tf.reduce_any(slope != 0) for slope in found.gradients]
 
-    return [bool(passed) for passed in run()]
+    graph = tf.function(run, autograph=False).get_concrete_function()
+    return [bool(passed) for passed in graph()]
 
 
 def _noise(spec):

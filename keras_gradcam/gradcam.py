@@ -3,6 +3,7 @@
 import warnings
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
@@ -138,6 +139,12 @@ class GradCAM(keras.Model):
 
     # The public calls.
 
+    def __call__(self, images, target=None, **kwargs):
+        if _is_symbolic(images):
+            return super().__call__(images, target=target, **kwargs)
+        # Without the layers' ceremony: nothing to build or to cast, errors as they are.
+        return self.call(images, target)
+
     def call(self, images, target=None):
         heatmaps, predictions, checks = self._run("heatmaps", images, target)
         if tf.executing_eagerly():
@@ -233,6 +240,37 @@ class GradCAM(keras.Model):
 
     # What Keras asks of a model.
 
+    def predict(
+        self,
+        x,
+        batch_size=None,
+        verbose="auto",
+        steps=None,
+        callbacks=None,
+        target=None,
+    ):
+        """Computes the maps of any amount of data, batch by batch.
+
+        Args:
+            x: Arrays, a `tf.data.Dataset`, or what else `keras.Model.predict` takes.
+            batch_size: See `keras.Model.predict`.
+            verbose: See `keras.Model.predict`.
+            steps: See `keras.Model.predict`.
+            callbacks: See `keras.Model.predict`.
+            target: As for the call, but no sequence: classes that differ from sample to
+                sample belong into the dataset, with `target="true"`.
+
+        Returns:
+            As the call, in NumPy.
+        """
+        before = self.target
+        self.target = arguments.check_predict_target(target, before)
+        self.predict_function = None
+        try:
+            return super().predict(x, batch_size, verbose, steps, callbacks)
+        finally:
+            self.target = before
+
     def predict_step(self, data):
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
         if not arguments.is_true_label(self.target):
@@ -265,8 +303,9 @@ class GradCAM(keras.Model):
 
     def export(self, filepath, format="tf_saved_model", input_signature=None, **kwargs):
         declared = forward.declared_inputs(self.model)
-        if input_signature is None and declared is not None:
-            input_signature = [declared]
+        signature = self._focus.signature if declared is None else declared
+        if input_signature is None and signature is not None:
+            input_signature = [signature]
         return super().export(
             filepath, format=format, input_signature=input_signature, **kwargs
         )
@@ -357,6 +396,7 @@ class GradCAM(keras.Model):
     def _survey(self, signature):
         target = self.target if callable(self.target) else None
         found = survey.survey(self.model, signature, target, self.logits, self.reshape)
+        self._focus.signature = signature
         self._focus.anatomy = found
         self._focus.sites = selection.select(found, self._focus.layer, target)
 
@@ -423,6 +463,7 @@ class _Focus:
     Attributes:
         layer: The `layer` argument.
         several: Whether it is a list.
+        signature: Structure of `tf.TensorSpec` that the model was traced with.
         anatomy: The model's `anatomy.Anatomy`, `None` until traced.
         sites: List of `anatomy.Site` that `layer` stands for, `None` until traced.
     """
@@ -430,6 +471,7 @@ class _Focus:
     def __init__(self, layer):
         self.layer = layer
         self.several = isinstance(layer, (list, tuple))
+        self.signature = None
         self.anatomy = None
         self.sites = None
 
@@ -482,6 +524,12 @@ def _spec(tensor):
     return tf.TensorSpec(tensor.shape, tensor.dtype)
 
 
+def _is_symbolic(images):
+    return not tf.executing_eagerly() or any(
+        keras.backend.is_keras_tensor(x) for x in tree.flatten(images)
+    )
+
+
 def _free_batch(tensor):
     return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
 
@@ -500,7 +548,7 @@ def _structure(nested):
 
 
 def _as_tensor(x):
-    x = ops.convert_to_tensor(x)
+    x = ops.convert_to_tensor(x if hasattr(x, "dtype") else np.asarray(x))
     # As `predict` does: NumPy's doubles are not meant as such.
     return ops.cast(x, keras.config.floatx()) if x.dtype == tf.float64 else x
 

@@ -37,6 +37,7 @@ class Graphs:
     def __init__(self, function):
         self._function = function
         self._graphs = collections.OrderedDict()
+        self._warned = False
 
     def __call__(self, static, tensors, signature, jit_compile=False):
         """Runs the function on `tensors`.
@@ -72,7 +73,9 @@ class Graphs:
             self._graphs[key] = function.get_concrete_function(*signature)
             if len(self._graphs) > MAX_GRAPHS:
                 self._graphs.popitem(last=False)
-                _warn_of_retracing()
+                if not self._warned:
+                    _warn_of_retracing()
+                self._warned = True
         return self._graphs[key]
 
     def clear(self):

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import tensorflow as tf
 from keras import ops
 
-# A class token, a distillation token, registers.
+# A class token, a distillation token, registers: always few next to the grid's.
 MAX_PREFIX = 8
+MIN_CELLS_PER_PREFIX = 4
 
 
 class Grid(NamedTuple):
@@ -57,8 +58,10 @@ def of_tokens(shape, image_size, grids):
         return _sequence(shape, image_size[0])
     for size in [*reversed(grids), *_patch_grids(image_size)]:
         cells = 0 if None in size else math.prod(size)
-        if cells > 1 and 0 <= tokens - cells <= MAX_PREFIX:
-            return folded(tuple(size), tokens - cells)
+        prefix = tokens - cells
+        few = 0 <= prefix <= min(MAX_PREFIX, cells // MIN_CELLS_PER_PREFIX)
+        if cells > 1 and few:
+            return folded(tuple(size), prefix)
     return _sequence(shape, *[width for _, width in grids])
 
 

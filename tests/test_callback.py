@@ -280,6 +280,14 @@ def test_errors_of_the_constructor(data, text, options):
         kg.GradCAMCallback(data[0], **options)
 
 
+def test_errors_of_foreign_options_and_datasets(data):
+    with pytest.raises(TypeError, match=r"unknown arguments: \['bogus'\]"):
+        kg.GradCAMCallback(*data, bogus=1)
+    dataset = tf.data.Dataset.from_tensor_slices(data)
+    with pytest.raises(ValueError, match="must be an array .*TensorSlice"):
+        kg.GradCAMCallback(dataset)
+
+
 @pytest.mark.parametrize(
     ("text", "images", "options"),
     [

@@ -84,7 +84,7 @@ def test_each_epoch_prints_the_pointing_game_and_chance_before(digits):
 
 def test_the_last_line_opens_tensorboard(digits):
     out, lines = digits
-    command = f"tensorboard --logdir {out / 'logs'} --samples_per_plugin images=100"
+    command = f"tensorboard --logdir {out / 'logs'} --samples_per_plugin images=1000"
     assert lines[-1] == command
     assert not any("pip install" in line for line in lines)
 

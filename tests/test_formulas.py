@@ -12,6 +12,8 @@ import keras_gradcam as kg
 # Random weights leave some samples without positive evidence; that is no matter here.
 pytestmark = pytest.mark.filterwarnings("ignore:.* of the maps are all zeros")
 
+BROKEN = "1 of the maps hold NaN or infinity.*`diagnose"
+
 RAW = {"activation": None, "normalize": None, "resize": False}
 
 
@@ -240,12 +242,15 @@ def test_nan_image_spoils_only_its_own_map(images):
     clean = kg.GradCAM(model)(images).numpy()
     images[2, 5, 5] = np.nan
     for normalize in ("max", "minmax"):
-        maps = kg.GradCAM(model, normalize=normalize)(images, target=0).numpy()
+        with pytest.warns(UserWarning, match=BROKEN):
+            maps = kg.GradCAM(model, normalize=normalize)(images, target=0).numpy()
         assert np.isnan(maps[2]).any()
         assert np.isfinite(np.delete(maps, 2, 0)).all()
-    batch = kg.GradCAM(model, normalize="batch")(images, target=0).numpy()
+    with pytest.warns(UserWarning, match=BROKEN):
+        batch = kg.GradCAM(model, normalize="batch")(images, target=0).numpy()
     assert np.isfinite(np.delete(batch, 2, 0)).all()
-    spoilt = kg.GradCAM(model)(images).numpy()
+    with pytest.warns(UserWarning, match=BROKEN):
+        spoilt = kg.GradCAM(model)(images).numpy()
     np.testing.assert_array_equal(np.delete(spoilt, 2, 0), np.delete(clean, 2, 0))
 
 

@@ -576,6 +576,57 @@ def test_error_of_a_list_of_images(model, images):
     )
 
 
+def test_target_may_be_positional(model, images):
+    cam = kg.GradCAM(model)
+    np.testing.assert_array_equal(cam(images, 3), cam(images, target=3))
+
+
+def test_predict_takes_a_target_but_no_sequence(model, images):
+    cam = kg.GradCAM(model)
+    maps = cam.predict(images, verbose=0, target=3)
+    np.testing.assert_array_equal(maps, cam(images, target=3))
+    assert cam.target is None
+    _raises(
+        ValueError,
+        r"no sequence of classes.*target='true'.*target=\[0, 1, 2, 3, 0\]",
+        lambda: cam.predict(images, verbose=0, target=[0, 1, 2, 3, 0]),
+    )
+
+
+@pytest.mark.parametrize("target", [np.eye(4)[: 5 - 1], np.array([0.0, 1, 2, 3, 0])])
+def test_error_of_one_hot_and_float_targets(model, images, target):
+    _raises(
+        TypeError,
+        r"`target` must be None.*One-hot labels become ints with `np.argmax",
+        lambda: kg.GradCAM(model)(images, target=target),
+    )
+
+
+def test_error_of_a_class_of_a_regression(images):
+    model = make_classifier(activation=None, classes=1)
+    _raises(
+        ValueError,
+        r"must be 0: the model has one output.*targets.binary",
+        lambda: kg.GradCAM(model)(images, target=1),
+    )
+
+
+def test_a_subclassed_model_is_exported_after_its_first_call(images, tmp_path):
+    class Small(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.pool = L.Conv2D(2, 3), L.GlobalMaxPooling2D()
+
+        def call(self, x):
+            return self.pool(self.conv(x))
+
+    cam = kg.GradCAM(Small())
+    expected = cam(images)
+    cam.export(tmp_path / "served", verbose=False)
+    artifact = tf.saved_model.load(tmp_path / "served")
+    np.testing.assert_allclose(artifact.serve(images), expected, atol=1e-6)
+
+
 def test_error_of_an_ambiguous_layer():
     inputs = keras.Input((8, 8, 1))
     conv = L.Conv2D(1, 3, padding="same", name="conv")

@@ -81,6 +81,16 @@ def test_error_of_tokens_that_fit_no_grid_names_reshape():
     assert kg.GradCAM(model, "tokens", reshape=(4, 4)).layer == "tokens"
 
 
+def test_tokens_that_only_seem_to_fit_a_grid():
+    """Eight tokens of 16x16 pixels are no 2x2 grid after four class tokens."""
+    inputs = keras.Input((16, 16, 3))
+    x = L.Conv2D(8, 4, strides=4, name="patches")(inputs)
+    x = L.Reshape((16, 8), name="tokens")(x)
+    x = L.Conv1D(8, 2, strides=2, name="pairs")(x)
+    model = keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling1D()(x)))
+    assert kg.GradCAM(model).layer == "tokens"
+
+
 def test_error_of_a_layer_that_does_not_run(images):
     class Idle(Subclassed):
         def __init__(self):
