@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_gradcam import images as pictures
-from keras_gradcam import maps
+from keras_gradcam import maps, panels
 from keras_gradcam.gradcam import GradCAM
 
 
@@ -137,16 +137,16 @@ class GradCAMCallback(keras.callbacks.Callback):
         layers = [np.asarray(maps.normalize_max(layer)) for layer in layers]
         captions = self._captions(result["predictions"])
         samples = zip(self._pictures, zip(*layers, strict=True), captions, strict=True)
-        panels = [
-            pictures.panel(picture, heatmaps, *caption, colormap=self._colormap)
+        drawn = [
+            panels.panel(picture, heatmaps, *caption, colormap=self._colormap)
             for picture, heatmaps, caption in samples
         ]
-        self._write(panels, step)
+        self._write(drawn, step)
 
-    def _write(self, panels, step):
+    def _write(self, drawn, step):
         encode = _ENCODERS[self.image_format]
-        height, width, _ = panels[0].shape
-        encoded = [encode(panel) for panel in panels]
+        height, width, _ = drawn[0].shape
+        encoded = [encode(panel) for panel in drawn]
         # No writer and no recording condition of anybody else's: `update_freq` of
         # `keras.callbacks.TensorBoard` leaves one open that drops most epochs. Leaving
         # the writer's context puts the epoch on disk.

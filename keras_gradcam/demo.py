@@ -8,11 +8,10 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageDraw, ImageFont
 
+from keras_gradcam import contact_sheet
 from keras_gradcam.callback import GradCAMCallback
 from keras_gradcam.gradcam import GradCAM
-from keras_gradcam.images import overlay, panel, to_uint8
 from keras_gradcam.metrics import pointing_accuracy
 from keras_gradcam.scenes import make_scenes
 
@@ -23,13 +22,6 @@ PICTURE_FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 BATCH = 64
 WATCHED = 32
 PANELS = 8
-
-CELL = 128
-MARGIN = 6
-HEADING = 48
-SHEET_ROWS = 6
-SHEET_MAPS = 7
-INK, FAINT_INK, BOX_COLOR = (32, 33, 36), (110, 113, 118), (255, 179, 0)
 
 
 class Task(NamedTuple):
@@ -296,10 +288,10 @@ class Story(keras.callbacks.Callback):
             f"validation {logs['val_accuracy']:.1%}",
         ]
         self._look(f"{epoch + 1} epoch{'s' * (epoch > 0)}", accuracies)
-        _epoch_picture(self).save(self.out / f"epoch_{epoch:02d}.png")
+        contact_sheet.of_epoch(self).save(self.out / f"epoch_{epoch:02d}.png")
 
     def on_train_end(self, logs=None):
-        _contact_sheet(self).save(self.out / "contact_sheet.png")
+        contact_sheet.of_training(self).save(self.out / "contact_sheet.png")
 
     def _look(self, heading, scores):
         result = self.cam.predict(self.task.images, verbose=0)
@@ -328,68 +320,3 @@ def _covered(boxes, images):
     height, width = images.shape[1:3]
     top, left, bottom, right = boxes.T
     return np.mean((bottom - top) * (right - left)) / (height * width)
-
-
-def _epoch_picture(story):
-    """Two columns of panels, as in TensorBoard."""
-    look = story.looks[-1]
-    panels = [
-        panel(image, heatmap, f"true {name}, predicted {guess}", correct)
-        for image, heatmap, name, guess, correct in zip(
-            story.images,
-            look.heatmaps,
-            story.names,
-            look.guesses,
-            look.correct,
-            strict=True,
-        )
-    ]
-    return _grid(panels, columns=2)
-
-
-def _contact_sheet(story):
-    """A row for each sample: the input, then the map's way through the training."""
-    kept = np.linspace(0, len(story.looks) - 1, SHEET_MAPS).round().astype(int)
-    looks = [story.looks[n] for n in np.unique(kept)]
-    rows = range(min(SHEET_ROWS, len(story.images)))
-    cells = [cell for row in rows for cell in _sheet_row(story, row, looks)]
-    sheet = _grid(cells, columns=1 + len(looks), top=HEADING)
-    for column, heading in enumerate([("input", ""), *(look[:2] for look in looks)]):
-        _write_heading(sheet, column, *heading)
-    return sheet
-
-
-def _sheet_row(story, row, looks):
-    picture = to_uint8(story.images[row])
-    picture = Image.fromarray(picture).resize((CELL, CELL), Image.Resampling.BICUBIC)
-    outlined = picture.copy()
-    if story.task.boxes is not None:
-        top, left, bottom, right = story.task.boxes[story.shown[row]]
-        scale = CELL / story.images.shape[1]
-        corners = [left * scale, top * scale, right * scale - 1, bottom * scale - 1]
-        ImageDraw.Draw(outlined).rectangle(corners, outline=BOX_COLOR, width=2)
-    yield panel(np.asarray(outlined), [], story.names[row], min_size=CELL)
-    for look in looks:
-        seen = overlay(np.asarray(picture), look.heatmaps[row])
-        yield panel(seen, [], look.guesses[row], look.correct[row], min_size=CELL)
-
-
-def _grid(cells, columns, top=0):
-    """Lays pictures of one size on a white sheet, row by row."""
-    height, width = np.add(cells[0].shape[:2], MARGIN)
-    rows = -(-len(cells) // columns)
-    size = columns * width + MARGIN, top + rows * height + MARGIN
-    sheet = Image.new("RGB", size, "white")
-    for n, cell in enumerate(cells):
-        row, column = divmod(n, columns)
-        place = MARGIN + column * width, top + MARGIN + row * height
-        sheet.paste(Image.fromarray(cell), place)
-    return sheet
-
-
-def _write_heading(sheet, column, heading, score):
-    middle = MARGIN + column * (CELL + MARGIN) + CELL // 2
-    draw = ImageDraw.Draw(sheet)
-    for y, text, size, color in ((18, heading, 17, INK), (38, score, 13, FAINT_INK)):
-        font = ImageFont.load_default(size)
-        draw.text((middle, y), text, color, font, anchor="mm")

@@ -3,7 +3,6 @@
 import warnings
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
@@ -17,6 +16,7 @@ from keras_gradcam import (
     methods,
     scoring,
     selection,
+    signatures,
     survey,
 )
 
@@ -135,12 +135,12 @@ class GradCAM(keras.Model):
         self._graphs = graphs.Graphs(self._explain)
         declared = forward.declared_inputs(model)
         if declared is not None:
-            self._survey(tree.map_structure(_spec, declared))
+            self._survey(signatures.exact(declared))
 
     # The public calls.
 
     def __call__(self, images, target=None, **kwargs):
-        if _is_symbolic(images):
+        if signatures.are_symbolic(images):
             return super().__call__(images, target=target, **kwargs)
         # Without the layers' ceremony: nothing to build or to cast, errors as they are.
         return self.call(images, target)
@@ -289,9 +289,7 @@ class GradCAM(keras.Model):
             full = max(full, length)
             # XLA compiles for each batch size: the last batch must not be a new one.
             padding = full - length if self.jit_compile else 0
-            outputs = self.predict_step(
-                tree.map_structure(lambda x: _pad(x, padding), data)
-            )
+            outputs = self.predict_step(signatures.padded(data, padding))
             return tree.map_structure(lambda x: x[:length], outputs)
 
         def predict_batches(batches):
@@ -350,7 +348,7 @@ class GradCAM(keras.Model):
 
     def _request(self, part, images, target):
         """The arguments of `_explain`: what chooses the graph, and its inputs."""
-        images = tree.map_structure(_as_tensor, images)
+        images = signatures.as_tensors(images)
         target = self.target if target is None else arguments.check_target(target)
         if arguments.is_true_label(target):
             arguments.class_of(None)
@@ -360,20 +358,11 @@ class GradCAM(keras.Model):
         return (part, "classes"), (images, self._classes(target, images))
 
     def _signature(self, static, tensors):
-        """One graph serves all batch sizes, and all sizes that the model leaves free.
-
-        XLA compiles for each size, and needs the sizes of the images to do it well.
-        """
         if callable(static[1]) and scoring.needs_batch_size(static[1]):
-            return tree.map_structure(_spec, tensors)
-        free = tree.map_structure(_free_batch, tensors)
-        declared = forward.declared_inputs(self.model)
-        if self.jit_compile or declared is None:
-            return free
-        images, *rest = free
-        if _structure(images) != _structure(declared):
-            return free
-        return tree.map_structure(_free_sizes, images, declared), *rest
+            return signatures.exact(tensors)
+        if self.jit_compile:  # XLA compiles for each size anyhow.
+            return signatures.free_batch(tensors)
+        return signatures.free_sizes(tensors, forward.declared_inputs(self.model))
 
     def _give_up_xla(self, refusal):
         self.jit_compile = False
@@ -389,9 +378,8 @@ class GradCAM(keras.Model):
             return
         with tf.init_scope():
             if not self.model.built:
-                first = tree.map_structure(_first_sample, images)
-                self.model(first, training=False)
-            self._survey(tree.map_structure(_free_batch, images))
+                self.model(signatures.first_sample(images), training=False)
+            self._survey(signatures.free_batch(images))
 
     def _survey(self, signature):
         target = self.target if callable(self.target) else None
@@ -482,82 +470,3 @@ class _Focus:
         else:
             names = [site.name for site in self.sites]
         return names if self.several else names[0]
-
-
-def explain(model, image, target=None, layer=None, **options):
-    """Returns the heatmap of one image, or of a batch: Grad-CAM in one line.
-
-    Each call traces the model, which takes about a second. For more than one call make
-    a `GradCAM` and keep it.
-
-    Args:
-        model: A `keras.Model`.
-        image: One image `(height, width, channels)`, or a batch of images, as the model
-            takes it.
-        target: See `GradCAM`; for one image an int is enough. Defaults to `None`, the
-            predicted class.
-        layer: See `GradCAM`. Defaults to `None`.
-        **options: Other arguments of `GradCAM`.
-
-    Returns:
-        NumPy float32 `(height, width)` for one image, `(batch, height, width)` for a
-        batch, by default in [0, 1]. A list of these if `layer` is a list, a dict if
-        `return_predictions=True`.
-
-    Example:
-
-    ```python
-    heatmap = explain(model, image, target=3)
-    ```
-    """
-    cam = GradCAM(model, layer=layer, **options)
-    declared = forward.declared_inputs(model)
-    # A model that declares nothing takes images.
-    rank = 4 if declared is None else len(getattr(declared, "shape", ()))
-    single = getattr(image, "ndim", None) == rank - 1
-    result = cam(image[None] if single else image, target=target)
-    result = tree.map_structure(ops.convert_to_numpy, result)
-    return tree.map_structure(lambda x: x[0], result) if single else result
-
-
-def _spec(tensor):
-    return tf.TensorSpec(tensor.shape, tensor.dtype)
-
-
-def _is_symbolic(images):
-    return not tf.executing_eagerly() or any(
-        keras.backend.is_keras_tensor(x) for x in tree.flatten(images)
-    )
-
-
-def _free_batch(tensor):
-    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
-
-
-def _free_sizes(spec, declared):
-    """Frees the lengths of `spec` that are free in `declared`."""
-    if spec.shape.rank != len(declared.shape):
-        return spec
-    pairs = zip(spec.shape, declared.shape, strict=True)
-    shape = [None if free is None else length for length, free in pairs]
-    return tf.TensorSpec(shape, spec.dtype)
-
-
-def _structure(nested):
-    return [path for path, _ in tree.flatten_with_path(nested)]
-
-
-def _as_tensor(x):
-    x = ops.convert_to_tensor(x if hasattr(x, "dtype") else np.asarray(x))
-    # As `predict` does: NumPy's doubles are not meant as such.
-    return ops.cast(x, keras.config.floatx()) if x.dtype == tf.float64 else x
-
-
-def _first_sample(image):
-    if tf.is_symbolic_tensor(image):
-        return tf.zeros([1, *image.shape[1:]], image.dtype)
-    return image[:1]
-
-
-def _pad(image, count):
-    return ops.concatenate([image] + [image[:1]] * count) if count else image

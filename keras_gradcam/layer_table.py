@@ -2,10 +2,7 @@
 
 from typing import NamedTuple
 
-import tensorflow as tf
-from keras import ops, tree
-
-from keras_gradcam import arguments, forward, selection, survey
+from keras_gradcam import arguments, forward, selection, signatures, survey
 
 
 class Row(NamedTuple):
@@ -90,15 +87,13 @@ def layers(model, images=None, target=None, logits=True, reshape=None):
 def _signature(model, images):
     declared = forward.declared_inputs(model)
     if declared is not None:
-        return tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), declared)
+        return signatures.exact(declared)
     if images is None:
         raise ValueError(
             f"Model '{model.name}' does not declare its inputs, so its layers can only "
             "be listed for some `images`. Pass a batch of them. Received: images=None"
         )
-    images = tree.map_structure(ops.convert_to_tensor, images)
+    images = signatures.as_tensors(images)
     if not model.built:
-        model(tree.map_structure(lambda x: x[:1], images), training=False)
-    return tree.map_structure(
-        lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), images
-    )
+        model(signatures.first_sample(images), training=False)
+    return signatures.free_batch(images)

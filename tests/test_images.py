@@ -12,7 +12,7 @@ import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from keras_gradcam import images
+from keras_gradcam import images, panels
 
 RNG = np.random.default_rng(7)
 PIXELS = RNG.integers(0, 256, (6, 8, 3), np.uint8)
@@ -594,7 +594,7 @@ def cells(picture, count):
 def test_panel_is_image_colors_overlay():
     image = pixels(230, 300, 3)
     heatmap = RNG.random((230, 300))
-    first, second, third = cells(images.panel(image, heatmap), 3)
+    first, second, third = cells(panels.panel(image, heatmap), 3)
     np.testing.assert_array_equal(first, image)
     np.testing.assert_array_equal(second, images.colorize(heatmap))
     np.testing.assert_array_equal(third, images.overlay(image, heatmap))
@@ -604,9 +604,9 @@ def test_panel_is_image_colors_overlay():
 def test_panel_of_layers_has_a_pair_for_each(kind):
     image = pixels(224, 224, 3)
     heatmaps = kind(RNG.random((size, size)) for size in (7, 14, 224))
-    parts = cells(images.panel(image, heatmaps), 7)
+    parts = cells(panels.panel(image, heatmaps), 7)
     for index, heatmap in enumerate(heatmaps):
-        _, colors, painted = cells(images.panel(image, heatmap), 3)
+        _, colors, painted = cells(panels.panel(image, heatmap), 3)
         np.testing.assert_array_equal(parts[1 + 2 * index], colors)
         np.testing.assert_array_equal(parts[2 + 2 * index], painted)
 
@@ -614,7 +614,7 @@ def test_panel_of_layers_has_a_pair_for_each(kind):
 def test_panel_passes_alpha_and_colormap_on():
     image = pixels(224, 20, 3)
     heatmap = 2 * RNG.random((224, 20)) - 1
-    picture = images.panel(image, heatmap, alpha=0.2, colormap="coolwarm")
+    picture = panels.panel(image, heatmap, alpha=0.2, colormap="coolwarm")
     _, colors, painted = cells(picture, 3)
     np.testing.assert_array_equal(colors, images.colorize(heatmap, "coolwarm"))
     np.testing.assert_array_equal(
@@ -629,37 +629,37 @@ def test_panel_passes_alpha_and_colormap_on():
 )
 def test_panel_enlarges_by_a_whole_factor(height, min_size, factor):
     image = pixels(height, 10, 3)
-    picture = images.panel(image, np.zeros((5, 5)), min_size=min_size)
+    picture = panels.panel(image, np.zeros((5, 5)), min_size=min_size)
     crisp = np.kron(image, np.ones((factor, factor, 1), np.uint8))
     np.testing.assert_array_equal(cells(picture, 3)[0], crisp)
 
 
 def test_panel_resizes_small_heatmaps_smoothly():
-    picture = images.panel(pixels(28, 28, 3), np.eye(28), colormap="gray")
+    picture = panels.panel(pixels(28, 28, 3), np.eye(28), colormap="gray")
     assert len(np.unique(cells(picture, 3)[1])) > 16
 
 
 def test_panel_guesses_the_range_of_the_image():
     image = pixels(224, 8, 3)
     np.testing.assert_array_equal(
-        images.panel(image / 255, np.zeros((2, 2))),
-        images.panel(image, np.zeros((2, 2))),
+        panels.panel(image / 255, np.zeros((2, 2))),
+        panels.panel(image, np.zeros((2, 2))),
     )
     with pytest.raises(ValueError, match="range of `image` cannot be guessed"):
-        images.panel(image / 127.5 - 1, np.zeros((2, 2)))
+        panels.panel(image / 127.5 - 1, np.zeros((2, 2)))
 
 
 def test_panel_needs_one_image():
     message = r"call it for each image of a batch. Received: image.shape=\(2, 6, 8, 3\)"
     with pytest.raises(ValueError, match=message):
-        images.panel(pixels(2, 6, 8, 3), np.zeros((2, 6, 8)))
+        panels.panel(pixels(2, 6, 8, 3), np.zeros((2, 6, 8)))
 
 
 def strip(caption, shape=(224, 224), layers=1, **options):
     """The strip alone; what is above it must not depend on the caption."""
     image, heatmaps = np.zeros((*shape, 3), np.uint8), [np.zeros((2, 2))] * layers
-    bare = images.panel(image, heatmaps, **options)
-    picture = images.panel(image, heatmaps, caption, **options)
+    bare = panels.panel(image, heatmaps, **options)
+    picture = panels.panel(image, heatmaps, caption, **options)
     np.testing.assert_array_equal(picture[: len(bare)], bare)
     return picture[len(bare) :]
 
@@ -751,7 +751,7 @@ def test_panel_shrinks_before_it_breaks_a_line(caption, lines):
 @pytest.mark.parametrize("text", [c for c in CAPTIONS.values() if c != 7], ids=repr)
 def test_fit_loses_no_text_without_an_ellipsis(text, room):
     text = " ".join(text.split())
-    lines, font = images._fit(text, 30, room)
+    lines, font = panels._fit(text, 30, room)
     assert len(lines) <= 2
     if "…" not in lines[-1]:
         assert "".join(lines).replace(" ", "") == text.replace(" ", "")
@@ -760,18 +760,18 @@ def test_fit_loses_no_text_without_an_ellipsis(text, room):
 
 
 def test_fit_breaks_at_a_space():
-    lines, _ = images._fit("Golden retriever, Labrador retriever, kuvasz", 30, 400)
+    lines, _ = panels._fit("Golden retriever, Labrador retriever, kuvasz", 30, 400)
     assert lines == ["Golden retriever, Labrador", "retriever, kuvasz"]
 
 
 def test_fit_fills_the_first_line():
-    room = images._font(24).getlength("a big red dog") + 0.5
-    lines, _ = images._fit("a big red dog asleep", 30, room)
+    room = panels._font(24).getlength("a big red dog") + 0.5
+    lines, _ = panels._fit("a big red dog asleep", 30, room)
     assert lines == ["a big red dog", "asleep"]
 
 
 def test_fit_breaks_a_word_rather_than_leave_a_line_empty():
-    lines, _ = images._fit("a " + "very_long_token" * 20, 30, 400)
+    lines, _ = panels._fit("a " + "very_long_token" * 20, 30, 400)
     assert lines[0].startswith("a very_long_token")
 
 
@@ -787,7 +787,7 @@ def drawn(figure):
 
 def test_show_of_one_image():
     image, heatmap = pixels(224, 20, 3), RNG.random((7, 7))
-    ((first, second),) = drawn(images.show(image, heatmap))
+    ((first, second),) = drawn(panels.show(image, heatmap))
     np.testing.assert_array_equal(first, image)
     np.testing.assert_array_equal(second, images.overlay(image, heatmap))
 
@@ -796,7 +796,7 @@ def test_show_of_one_image():
 def test_show_has_a_row_for_each_image_and_a_column_for_each_layer(layers):
     batch = pixels(3, 224, 20, 3)
     heatmaps = [RNG.random((3, 7, 7)) for _ in range(layers)]
-    rows = drawn(images.show(batch, heatmaps))
+    rows = drawn(panels.show(batch, heatmaps))
     assert [len(row) for row in rows] == [1 + layers] * 3
     for index, row in enumerate(rows):
         np.testing.assert_array_equal(row[0], batch[index])
@@ -809,7 +809,7 @@ def test_show_passes_its_arguments_on():
     image = pixels(224, 3, 3)
     first = np.moveaxis(image, -1, 0) / 127.5 - 1
     heatmap = 2 * RNG.random((7, 7)) - 1
-    figure = images.show(
+    figure = panels.show(
         *(first, heatmap, None, 0.2, "coolwarm"),
         value_range=(-1, 1),
         data_format="channels_first",
@@ -823,24 +823,24 @@ def titles(figure, loc):
 
 
 def test_show_has_no_titles_by_default():
-    figure = images.show(pixels(8, 8, 3), np.zeros((8, 8)))
+    figure = panels.show(pixels(8, 8, 3), np.zeros((8, 8)))
     assert titles(figure, "left") + titles(figure, "center") == [""] * 4
 
 
 def test_show_titles_of_one_array_are_the_rows():
-    figure = images.show(pixels(2, 8, 8, 3), np.zeros((2, 8, 8)), ["cat", 7])
+    figure = panels.show(pixels(2, 8, 8, 3), np.zeros((2, 8, 8)), ["cat", 7])
     assert titles(figure, "left") == ["cat", "", "7", ""]
 
 
 def test_show_titles_of_a_list_are_the_layers():
     batch = pixels(2, 8, 8, 3)
-    figure = images.show(batch, [np.zeros((2, 8, 8))] * 2, ["conv2", "conv5"])
+    figure = panels.show(batch, [np.zeros((2, 8, 8))] * 2, ["conv2", "conv5"])
     assert titles(figure, "center") == ["", "conv2", "conv5", "", "", ""]
 
 
 @pytest.mark.parametrize("heatmaps", [np.zeros((8, 8)), [np.zeros((8, 8))]])
 def test_show_takes_one_title(heatmaps):
-    figure = images.show(pixels(8, 8, 3), heatmaps, "Grad-CAM")
+    figure = panels.show(pixels(8, 8, 3), heatmaps, "Grad-CAM")
     assert "Grad-CAM" in titles(figure, "left") + titles(figure, "center")
 
 
@@ -859,13 +859,13 @@ def test_show_counts_titles(heatmaps, given, expected):
         f"is one array. Received: {count} titles, expected {expected}"
     )
     with pytest.raises(ValueError, match=message):
-        images.show(pixels(2, 8, 8, 3), heatmaps, given)
+        panels.show(pixels(2, 8, 8, 3), heatmaps, given)
 
 
 @pytest.mark.parametrize("shape", [(224, 224), (100, 400)])
 def test_show_has_room_for_titles(shape):
     batch = pixels(2, *shape, 3)
-    figure = images.show(batch, np.zeros((2, 7, 7)), ["a title", "another title"])
+    figure = panels.show(batch, np.zeros((2, 7, 7)), ["a title", "another title"])
     figure.draw_without_rendering()
     boxes = [axes.get_tightbbox() for axes in figure.axes]
     assert max(box.y1 for box in boxes) <= figure.bbox.y1
@@ -875,18 +875,18 @@ def test_show_has_room_for_titles(shape):
 
 
 def test_show_leaves_pyplot_alone():
-    images.show(PIXELS, HEATMAP)
+    panels.show(PIXELS, HEATMAP)
     assert plt.get_fignums() == []
 
 
 def test_show_appears_once_in_a_notebook():
     formatters = pytest.importorskip("IPython.core.formatters")
-    data, _ = formatters.DisplayFormatter().format(images.show(PIXELS, HEATMAP))
+    data, _ = formatters.DisplayFormatter().format(panels.show(PIXELS, HEATMAP))
     assert data["image/png"].startswith(b"\x89PNG")
 
 
 def test_show_can_be_saved_and_pickled(tmp_path):
-    figure = pickle.loads(pickle.dumps(images.show(PIXELS, HEATMAP)))
+    figure = pickle.loads(pickle.dumps(panels.show(PIXELS, HEATMAP)))
     figure.savefig(tmp_path / "x.png")
     assert images.load_image(tmp_path / "x.png").std() > 10
 
@@ -897,8 +897,8 @@ DRAWERS = {
     "to_uint8": lambda image, heatmap: images.to_uint8(image),
     "colorize": lambda image, heatmap: images.colorize(heatmap),
     "overlay": images.overlay,
-    "panel": images.panel,
-    "show": images.show,
+    "panel": panels.panel,
+    "show": panels.show,
 }
 
 

@@ -1,0 +1,79 @@
+"""The demo's pictures: one of each epoch, and one of the whole training."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from keras_gradcam.images import overlay, to_uint8
+from keras_gradcam.panels import panel
+
+CELL = 128
+MARGIN = 6
+HEADING = 48
+SHEET_ROWS = 6
+SHEET_MAPS = 7
+INK, FAINT_INK, BOX_COLOR = (32, 33, 36), (110, 113, 118), (255, 179, 0)
+
+
+def of_epoch(story):
+    """Two columns of panels, as in TensorBoard."""
+    look = story.looks[-1]
+    panels = [
+        panel(image, heatmap, f"true {name}, predicted {guess}", correct)
+        for image, heatmap, name, guess, correct in zip(
+            story.images,
+            look.heatmaps,
+            story.names,
+            look.guesses,
+            look.correct,
+            strict=True,
+        )
+    ]
+    return _grid(panels, columns=2)
+
+
+def of_training(story):
+    """A row for each sample: the input, then the map's way through the training."""
+    kept = np.linspace(0, len(story.looks) - 1, SHEET_MAPS).round().astype(int)
+    looks = [story.looks[n] for n in np.unique(kept)]
+    rows = range(min(SHEET_ROWS, len(story.images)))
+    cells = [cell for row in rows for cell in _sheet_row(story, row, looks)]
+    sheet = _grid(cells, columns=1 + len(looks), top=HEADING)
+    for column, heading in enumerate([("input", ""), *(look[:2] for look in looks)]):
+        _write_heading(sheet, column, *heading)
+    return sheet
+
+
+def _sheet_row(story, row, looks):
+    picture = to_uint8(story.images[row])
+    picture = Image.fromarray(picture).resize((CELL, CELL), Image.Resampling.BICUBIC)
+    outlined = picture.copy()
+    if story.task.boxes is not None:
+        top, left, bottom, right = story.task.boxes[story.shown[row]]
+        scale = CELL / story.images.shape[1]
+        corners = [left * scale, top * scale, right * scale - 1, bottom * scale - 1]
+        ImageDraw.Draw(outlined).rectangle(corners, outline=BOX_COLOR, width=2)
+    yield panel(np.asarray(outlined), [], story.names[row], min_size=CELL)
+    for look in looks:
+        seen = overlay(np.asarray(picture), look.heatmaps[row])
+        yield panel(seen, [], look.guesses[row], look.correct[row], min_size=CELL)
+
+
+def _grid(cells, columns, top=0):
+    """Lays pictures of one size on a white sheet, row by row."""
+    height, width = np.add(cells[0].shape[:2], MARGIN)
+    rows = -(-len(cells) // columns)
+    size = columns * width + MARGIN, top + rows * height + MARGIN
+    sheet = Image.new("RGB", size, "white")
+    for n, cell in enumerate(cells):
+        row, column = divmod(n, columns)
+        place = MARGIN + column * width, top + MARGIN + row * height
+        sheet.paste(Image.fromarray(cell), place)
+    return sheet
+
+
+def _write_heading(sheet, column, heading, score):
+    middle = MARGIN + column * (CELL + MARGIN) + CELL // 2
+    draw = ImageDraw.Draw(sheet)
+    for y, text, size, color in ((18, heading, 17, INK), (38, score, 13, FAINT_INK)):
+        font = ImageFont.load_default(size)
+        draw.text((middle, y), text, color, font, anchor="mm")
