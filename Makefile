@@ -9,7 +9,7 @@ demo: .venv/.demo
 	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m keras_gradcam demo $(ARGS)
 
 test: .venv/.test
-	$(BIN)/python -m pytest -q --durations=10 $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist worksteal --durations=10 $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
