@@ -1,6 +1,7 @@
 """The demo: a small network learns, and its heatmaps move onto what it learns."""
 
 import importlib.util
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ PICTURE_FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 BATCH = 64
 WATCHED = 32
 PANELS = 8
+ALL_PANELS = "--samples_per_plugin images=1000"
 
 
 class Task(NamedTuple):
@@ -244,7 +246,15 @@ def _print_results(out):
     print(f"Pictures: {out / 'contact_sheet.png'}, {out / 'epoch_00.png'} and so on")
     if not importlib.util.find_spec("tensorboard"):
         print("TensorBoard shows the same panels: pip install tensorboard")
-    print(f"tensorboard --logdir {out / 'logs'} --samples_per_plugin images=1000")
+    print(f"{_tensorboard_command()} --logdir {out / 'logs'} {ALL_PANELS}")
+
+
+def _tensorboard_command():
+    """TensorBoard of the environment that runs this, which may not be on the path."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    return f"{python} -m tensorboard.main"
 
 
 class Look(NamedTuple):

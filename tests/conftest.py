@@ -51,6 +51,27 @@ def randomize(model, scale=0.5, seed=1):
     return model
 
 
+def state_of(model):
+    """All attributes of a model and its layers, and the values of all variables."""
+    layers = model._flatten_layers()
+    values = [variable.numpy() for variable in model.variables]
+    return [(layer, layer.trainable, dict(layer.__dict__)) for layer in layers], values
+
+
+def assert_unchanged(before, model):
+    """Compares attribute by attribute, by identity or else by value."""
+    (old_layers, old_values), (new_layers, new_values) = before, state_of(model)
+    for (layer, trainable, old), (_, now, new) in zip(
+        old_layers, new_layers, strict=True
+    ):
+        assert trainable == now
+        assert old.keys() == new.keys(), layer.name
+        for key in old:
+            assert old[key] is new[key] or old[key] == new[key], (layer.name, key)
+    for old, new in zip(old_values, new_values, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 @pytest.fixture
 def model():
     return make_classifier()

@@ -1,5 +1,6 @@
 import contextlib
 import io
+import os
 import re
 import subprocess
 import sys
@@ -84,8 +85,10 @@ def test_each_epoch_prints_the_pointing_game_and_chance_before(digits):
 
 def test_the_last_line_opens_tensorboard(digits):
     out, lines = digits
-    command = f"tensorboard --logdir {out / 'logs'} --samples_per_plugin images=1000"
-    assert lines[-1] == command
+    options = f"--logdir {out / 'logs'} --samples_per_plugin images=1000"
+    assert lines[-1].endswith(f" -m tensorboard.main {options}")
+    python = lines[-1].split()[0]
+    assert os.path.samefile(python, sys.executable)
     assert not any("pip install" in line for line in lines)
 
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import L, make_classifier, randomize
+from conftest import L, assert_unchanged, make_classifier, randomize, state_of
 
 import keras_gradcam as kg
 
@@ -320,32 +320,18 @@ def test_weights_are_shared_not_copied(model):
     assert [id(w) for w in cam.weights] == [id(w) for w in model.weights]
 
 
-def _state(model):
-    """All that hangs on a model and its layers, without the weights' values."""
-    layers = model._flatten_layers()
-    return [(layer, layer.trainable, dict(layer.__dict__)) for layer in layers]
-
-
-def _same(before, after):
-    for (layer, trainable, old), (_, now, new) in zip(before, after, strict=True):
-        assert trainable == now
-        assert old.keys() == new.keys(), layer.name
-        for key in old:
-            assert old[key] is new[key] or old[key] == new[key], (layer.name, key)
-
-
 def test_nothing_of_the_model_is_left_changed(model, images):
     model.compile("sgd", "sparse_categorical_crossentropy")
     model.get_layer("first").trainable = False
     model(images)
-    weights, state = model.get_weights(), _state(model)
+    weights, state = model.get_weights(), state_of(model)
     generator = keras.random.SeedGenerator(3)
     seeds = [generator.state.numpy(), np.random.get_state()[1].copy()]
     cam = kg.GradCAM(model)
     cam(images)
     cam.gradients(images, target=1)
     cam.predict(images, verbose=0)
-    _same(state, _state(model))
+    assert_unchanged(state, model)
     for old, new in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     np.testing.assert_array_equal(seeds[0], generator.state)
@@ -373,12 +359,12 @@ def test_nothing_is_left_changed_by_an_exception(images):
         ]
     )
     cam = kg.GradCAM(model, "target")
-    state = _state(model)
+    state = state_of(model)
     Fails.armed = True
     with pytest.raises(RuntimeError, match="in the middle"):
         cam(images)
     Fails.armed = False
-    _same(state, _state(model))
+    assert_unchanged(state, model)
     assert cam(images).shape == (5, 16, 12)
 
 
