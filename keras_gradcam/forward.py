@@ -3,8 +3,8 @@
 The only place that knows how a Keras model is run inside a TensorFlow graph. What it
 relies on beyond Keras' public API is listed here, and pinned by one test:
 the lookup of `call` and `quantized_call` on the instance (see `tap.py`), `_keras_mask`
-and `_keras_logits` on tensors, `_flatten_layers` and `_remat_mode` on layers, and
-`_inputs_struct` on functional models.
+and `_keras_logits` on tensors, `_flatten_layers`, `_remat_mode`, `_losses` and
+`_loss_ids` on layers, and `_inputs_struct` on functional models.
 """
 
 import collections
@@ -53,6 +53,7 @@ def run(model, inputs, layers, listener, inline=False):
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(_without_rematerialization(model))
+        stack.enter_context(_losses_kept(model))
         if inline:
             stack.enter_context(_functions_run_inline())
         stack.enter_context(tap(layers, filtered))
@@ -120,6 +121,24 @@ def _functions_run_inline():
         yield
     finally:
         tf.config.run_functions_eagerly(before)
+
+
+@contextlib.contextmanager
+def _losses_kept(model):
+    # Every call of a model begins by clearing what `add_loss` has collected.
+    kept = [
+        (collection, collection.copy())
+        for layer in model._flatten_layers()
+        for collection in (layer._losses, layer._loss_ids)
+    ]
+    try:
+        yield
+    finally:
+        for collection, before in kept:
+            collection.clear()
+            (collection.update if isinstance(before, set) else collection.extend)(
+                before
+            )
 
 
 @contextlib.contextmanager

@@ -118,6 +118,11 @@ def test_one_sigmoid_unit_has_two_classes(images):
     np.testing.assert_allclose(
         probability(images, target=0), -probability(images, target=1).numpy(), atol=1e-7
     )
+    for answer in (0, 1):
+        model.get_layer("head").bias.assign([20 * answer - 10])
+        np.testing.assert_array_equal(
+            probability(images), probability(images, target=answer)
+        )
 
 
 def test_activation_none_keeps_the_sign(model, images):
@@ -387,6 +392,21 @@ def test_training_statistics_and_seeds_stay(images):
     np.testing.assert_array_equal(cam(images), cam(images))
     for old, new in zip(before, model.variables, strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.filterwarnings("ignore:.* of the maps are all zeros")
+def test_recurrent_state_and_losses_stay():
+    inputs = keras.Input(batch_shape=(2, 6, 4))
+    x = L.Conv1D(5, 2, activity_regularizer="l2", name="conv")(inputs)
+    x = L.LSTM(3, stateful=True)(x)
+    model = keras.Model(inputs, L.Dense(2)(x))
+    x = np.random.default_rng(0).random((2, 6, 4), dtype="float32")
+    model(x)
+    before, losses = state_of(model), [float(loss) for loss in model.losses]
+    cam = kg.GradCAM(model, "conv")
+    cam(x)
+    assert_unchanged(before, model)
+    assert [float(loss) for loss in model.losses] == losses
 
 
 # XLA.

@@ -891,6 +891,29 @@ def _():
     return model, x, layer, trunk, lambda a: tail(a)[:, 1], 1
 
 
+@case("precision and storage", "rematerialised layers")
+def _():
+    with keras.RematScope(mode="full"):
+        conv = L.Conv2D(4, 3, activation="relu", name="conv")
+        hidden = L.Conv2D(3, 3, name="hidden")
+    pool, dense = L.GlobalAveragePooling2D(), L.Dense(2)
+    model = keras.Sequential([keras.Input((12, 10, 3)), conv, hidden, pool, dense])
+    x = noise(2, 12, 10, 3)
+    kernels = [(one.kernel, one.bias) for one in (conv, hidden)]
+
+    def convolve(x, kernel, bias):
+        return tf.nn.conv2d(x, kernel, 1, "VALID") + bias
+
+    return (
+        model,
+        x,
+        "conv",
+        lambda x: tf.nn.relu(convolve(x, *kernels[0])),
+        lambda a: dense(pool(convolve(a, *kernels[1])))[:, 1],
+        1,
+    )
+
+
 # 10. Layers that behave otherwise in training.
 
 

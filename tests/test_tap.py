@@ -65,6 +65,20 @@ def test_nested_taps_of_one_thread(model, images):
     assert seen == ["inner", "outer"]
 
 
+def test_only_the_outermost_call_is_the_layers_output():
+    class Quantised(L.Layer):
+        def call(self, x):
+            return x + 1
+
+        def quantized_call(self, x):
+            return self.call(x) * 10
+
+    layer, seen = Quantised(), []
+    with tap([layer], lambda _, x: seen.append(x) or x):
+        assert layer.quantized_call(1) == 20
+    assert seen == [20]
+
+
 def test_other_threads_pass_through(model, images):
     seen = []
     with tap(model.layers, lambda layer, x: seen.append(layer) or x):
@@ -108,6 +122,8 @@ def test_names_of_keras_that_are_relied_on(images):
     model = keras.Model(inputs, layer(L.GlobalAveragePooling2D()(inputs)))
     assert model._flatten_layers()
     assert layer._remat_mode is None
+    assert isinstance(layer._losses, list)
+    assert isinstance(layer._loss_ids, set)
     assert model._inputs_struct is not None
     assert callable(layer.quantized_call)
     output = tf.function(lambda x: model(x)._keras_logits, autograph=False)(images)
