@@ -398,15 +398,18 @@ def test_training_statistics_and_seeds_stay(images):
 def test_recurrent_state_and_losses_stay():
     inputs = keras.Input(batch_shape=(2, 6, 4))
     x = L.Conv1D(5, 2, activity_regularizer="l2", name="conv")(inputs)
-    x = L.LSTM(3, stateful=True)(x)
-    model = keras.Model(inputs, L.Dense(2)(x))
+    lstm = L.LSTM(3, stateful=True)
+    model = keras.Model(inputs, L.Dense(2)(lstm(x)))
     x = np.random.default_rng(0).random((2, 6, 4), dtype="float32")
     model(x)
     before, losses = state_of(model), [float(loss) for loss in model.losses]
+    states = [state.numpy() for state in lstm.states]
     cam = kg.GradCAM(model, "conv")
     cam(x)
     assert_unchanged(before, model)
     assert [float(loss) for loss in model.losses] == losses
+    for old, new in zip(states, lstm.states, strict=True):
+        np.testing.assert_array_equal(old, new.numpy())
 
 
 # XLA.

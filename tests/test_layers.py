@@ -154,24 +154,25 @@ def test_half_precision_maps_are_those_of_single_precision(policy):
         return keras.Sequential(
             [
                 keras.Input((224, 224, 3)),
-                L.Conv2D(4, 3, activation="relu", dtype=policy),
+                L.Conv2D(8, 3, activation="relu", dtype=policy, name="early"),
+                L.Conv2D(8, 3, activation="relu", dtype=policy),
                 L.GlobalAveragePooling2D(dtype=policy),
                 L.Dense(3, activation="softmax", dtype=policy),
             ]
         )
 
     single, half = build("float32"), build(policy)
-    kernel, bias, dense, shift = single.get_weights()
-    weights = [kernel, bias, dense, shift + [0, 30, 0]]
+    *others, shift = single.get_weights()
+    weights = [*others, shift + [0, 30, 0]]
     single.set_weights(weights)
     half.set_weights(weights)
     assert np.all(half(x)[:, 1] == 1)
     raw = {"activation": None, "normalize": None, "resize": False}
-    expected = kg.GradCAM(single, **raw)(x, target=1).numpy()
-    actual = kg.GradCAM(half, **raw)(x, target=1)
+    expected = kg.GradCAM(single, "early", **raw)(x, target=1).numpy()
+    actual = kg.GradCAM(half, "early", **raw)(x, target=1)
     assert actual.dtype == tf.float32
-    # Of the half types' own rounding; without its scale float16 would lose 2 %.
-    tolerance = 2e-3 if policy == "mixed_float16" else 2e-2
+    # Of the half types' own rounding; without its scale float16 would be 1 % off.
+    tolerance = 2e-3 if policy == "mixed_float16" else 5e-2
     assert np.abs(actual - expected).max() < tolerance * np.abs(expected).max()
 
 

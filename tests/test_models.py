@@ -164,6 +164,15 @@ def _():
     return model, noise(2, 12, 10, 3), None, trunk, head, 2
 
 
+@case("plain", "softmax of TensorFlow in a Lambda layer, then a Reshape")
+def _():
+    layers = [*_stack("gap"), L.Lambda(tf.nn.softmax), L.Reshape((3,))]
+    model = keras.Sequential([keras.Input((12, 10, 3)), *layers])
+    randomize(model)
+    trunk, tail = _parts(keras.Sequential(model.layers[:-2]), "late")
+    return model, noise(2, 12, 10, 3), None, trunk, lambda a: tail(a)[:, 2], 2
+
+
 # 2. Transfer learning.
 
 
