@@ -31,7 +31,8 @@ class Site:
     Attributes:
         name: The path, then "[key]" where the layer returns several tensors, then "#n"
             where it is called several times, n from 0 in order of execution.
-        path: The names of the nested models and of the layer, joined by "/".
+        path: The names of the nested models and of the layer, joined by "/"; then "~n"
+            for the n-th further layer of the same name.
         layer: The `keras.Layer`, or a `keras.Operation` of a functional model.
         call: Which call of the layer, from 0.
         item: Which tensor of the layer's flattened output.
@@ -39,12 +40,14 @@ class Site:
         grid: Shape of its spatial grid, `()` for a tensor without one.
         to_grid: Callable that brings the tensor, or its gradient, into the shape
             `(batch, *grid, channels)`.
+        channels: Number of channels.
         prefix: How many tokens, such as a class token, come before those of the grid.
         connected: Whether the score can depend on the tensor.
         passes_on: Whether it can depend on its grid: `False` where only a class token
             goes further.
-        source: Name of the site that computed the tensor, where this layer only hands
-            it on: `Dropout` at inference, a nested model its last layer's output.
+        source: Position, among all sites, of the one that computed the tensor, where
+            this layer only hands it on: `Dropout` at inference, a nested model its last
+            layer's output.
         is_output: Whether the tensor is an output of the model.
         input: Index of the flattened model input that the grid belongs to, or `None`.
         input_axes: The axes of that input that the grid covers.
@@ -58,10 +61,11 @@ class Site:
     shape: tuple
     grid: tuple
     to_grid: Callable
+    channels: int | None
     prefix: int
     connected: bool
     passes_on: bool
-    source: str
+    source: int
     is_output: bool
     input: int | None
     input_axes: tuple
@@ -109,7 +113,7 @@ def trace(model, inputs, score, reshape=None):
         An `Anatomy`.
     """
     inputs = tree.map_structure(_with_batch, inputs)
-    paths = list(_walk(model, "", ()))
+    paths = _unique(_walk(model, "", ()))
     sites, classes, foreign = _trace(model, inputs, score, reshape, paths)
     if foreign:
         sites, classes, _ = _trace(model, inputs, score, reshape, paths, inline=True)
@@ -142,6 +146,19 @@ def _walk(layer, prefix, parents):
         if all(child is not parent for parent in parents):
             yield prefix + child.name, child, parents
             yield from _walk(child, f"{prefix}{child.name}/", parents)
+
+
+def _unique(walked):
+    """Tells apart different layers that a subclassed model gave one name."""
+    owners: dict = {}
+    paths = []
+    for path, layer, parents in walked:
+        layers = owners.setdefault(path, [])
+        if layer not in layers:
+            layers.append(layer)
+        number = layers.index(layer)
+        paths.append((f"{path}~{number}" if number else path, layer, parents))
+    return paths
 
 
 class _Record(NamedTuple):
@@ -183,10 +200,10 @@ class _Census:
 
     def __init__(self, inputs, outputs, scores, reshape):
         self.inputs = tree.flatten(inputs)
-        self.outputs = {x.name for x in tree.flatten(outputs) if tf.is_tensor(x)}
+        self.outputs = {x.name for x in _tensors(outputs)}
         self.reshape = reshape
         operations = self.inputs[0].graph.get_operations()
-        self.upstream = _upstream(operations, tree.flatten(scores))
+        self.upstream = _upstream(operations, _tensors(scores))
         self.reached_by = _reached_by(operations, self.inputs)
         self.sources = {}
         self.seen_grids = []
@@ -207,12 +224,14 @@ class _Census:
             if id(record.layer) not in inner and self._per_sample(record.tensor):
                 grid = self._grid(record.tensor, first)
             name = path + record.key + number
+            self.sources[record.tensor.name] = self.sources.get(
+                record.before.name, len(sites)
+            )
             sites.append(self._site(record, path, name, grid, first))
         return sites
 
     def _site(self, record, path, name, grid, channels_first):
         tensor = record.tensor
-        self.sources[tensor.name] = self.sources.get(record.before.name, name)
         index, axes = self._input(tensor, grid, channels_first)
         shape = tuple(tensor.shape) if tensor.shape.rank is not None else ()
         return Site(
@@ -224,6 +243,7 @@ class _Census:
             shape=(None, *shape[1:]) if self._per_sample(tensor) else shape,
             grid=grid.shape,
             to_grid=grid.to_grid,
+            channels=shape[1 if channels_first else -1] if len(shape) > 2 else None,
             prefix=grid.prefix,
             connected=tensor.name in self.upstream,
             passes_on=True,
@@ -272,6 +292,10 @@ class _Census:
                 fits.append((fit[0], index, fit[1]))
         _, index, axes = min(fits, default=(0, None, ()))
         return index, axes
+
+
+def _tensors(structure):
+    return [x for x in tree.flatten(structure) if tf.is_tensor(x)]
 
 
 def _within(parents, types):

@@ -54,16 +54,29 @@ def class_of(labels):
     return ops.cast(ops.reshape(labels, (-1,)), "int32")
 
 
-def check_predict_target(target, default):
-    """Returns the target of a `predict`; raises if it counts the samples."""
-    target = default if target is None else check_target(target)
-    if getattr(target, "ndim", 0) == 1:
+def check_predict_target(target, replicas):
+    """Raises if the `target` of a `predict` counts the samples, or comes too late."""
+    if target is not None and replicas > 1:
+        raise ValueError(
+            "Under a strategy with several devices the target is part of the graph: "
+            "pass `target` to `GradCAM` instead of `predict`. Received: "
+            f"target={short(target)}"
+        )
+    if getattr(check_target(target), "ndim", 0) == 1:
         raise ValueError(
             "`predict` takes no sequence of classes as `target`, because it does not "
             "know where a batch begins. Pass `target='true'` and a dataset of "
             f"`(images, classes)`. Received: target={short(target)}"
         )
-    return target
+
+
+def check_jit_compile(jit_compile):
+    if jit_compile not in (True, False, "auto"):
+        raise ValueError(
+            "Argument `jit_compile` must be True, False or 'auto'. Received: "
+            f"jit_compile={jit_compile!r}"
+        )
+    return jit_compile
 
 
 def check_resize(resize):

@@ -1,6 +1,7 @@
 """`GradCAMCallback`: heatmaps in TensorBoard while a model trains."""
 
 import inspect
+import numbers
 import os
 import warnings
 
@@ -11,7 +12,15 @@ from keras import tree
 
 from keras_gradcam import images as pictures
 from keras_gradcam import maps, panels
+from keras_gradcam.answers import classes_of, probabilities
+from keras_gradcam.diagnosis import EmptyMapWarning
 from keras_gradcam.gradcam import GradCAM
+
+# Arguments of `GradCAM` that the callback sets itself.
+OWN_OPTIONS = {"self", "model", "return_predictions", "kwargs"}
+
+# The longest side of a JPEG.
+MAX_SIDE = 65535
 
 
 class GradCAMCallback(keras.callbacks.Callback):
@@ -39,15 +48,15 @@ class GradCAMCallback(keras.callbacks.Callback):
         freq: Write every `freq` epochs, the first one included; 0 never writes.
             Defaults to `1`.
         num_samples: How many of `images` are shown, from the first. Defaults to `8`.
-        target: See `GradCAM`; of a sequence the first `num_samples` are used. Defaults
-            to `None`, the predicted class.
+        target: See `GradCAM`; of a sequence the first `num_samples` are used, `"true"`
+            takes `y_true`. Defaults to `None`, the predicted class.
         label_map: Names of the classes, a list or a dict from class to name.
             Defaults to `None`, the numbers.
         value_range: The values of `images` that are black and white, such as `(-1, 1)`.
             Defaults to `None`: found out where that is safe.
         image_format: `"jpeg"` or `"png"`. PNG is lossless, takes 4 times the space and
             8 times the time. Defaults to `"jpeg"`.
-        **options: Other arguments of `GradCAM`.
+        **options: Other arguments of `GradCAM`, but `return_predictions`.
 
     Raises:
         ValueError: If the arguments do not fit each other. What depends on the model
@@ -93,9 +102,10 @@ class GradCAMCallback(keras.callbacks.Callback):
         self.image_format = image_format
         self.options = {**options, "return_predictions": True}
         self._images = images[:num_samples]
-        self._labels = _labels(y_true, len(images))[:num_samples]
+        self._labels = classes_of(y_true, len(images))[:num_samples]
         self._pictures = pictures.to_uint8(self._images, value_range)
         self._names = [self._name(label) for label in self._labels]
+        self._check_panel()
         # A map that keeps its sign needs a colour for "against".
         signed = options.get("activation", "relu") is None
         self._colormap = "coolwarm" if signed else "jet"
@@ -112,6 +122,10 @@ class GradCAMCallback(keras.callbacks.Callback):
         # A wrong configuration must not cost an epoch. No weights are read: they may
         # not have been restored yet.
         self._cam.trace(self._images)
+        os.makedirs(self.log_dir, exist_ok=True)
+        for label in range(self._cam.classes or 0):
+            self._name(label)
+        self._check_labels(self._cam.classes)
 
     def on_epoch_end(self, epoch, logs=None):
         strategy = tf.distribute.get_strategy()
@@ -129,12 +143,15 @@ class GradCAMCallback(keras.callbacks.Callback):
 
     def _log(self, step):
         with warnings.catch_warnings():
-            # Empty and broken maps are no news in training; the panel shows them.
-            warnings.filterwarnings("ignore", ".* of the maps ")
+            # No news in training, and the panel shows it.
+            warnings.simplefilter("ignore", EmptyMapWarning)
             result = self._cam(self._images)
         # One list of maps for each sample, as drawn: raw values are scaled to 1.
-        layers = tree.flatten(result["heatmaps"])
-        layers = [np.asarray(maps.normalize_max(layer)) for layer in layers]
+        layers = [
+            np.asarray(maps.normalize_max(heatmaps))
+            for layer in tree.flatten(result["heatmaps"])
+            for heatmaps in _one_per_score(layer)
+        ]
         captions = self._captions(result["predictions"])
         samples = zip(self._pictures, zip(*layers, strict=True), captions, strict=True)
         drawn = [
@@ -194,6 +211,8 @@ class GradCAMCallback(keras.callbacks.Callback):
 
     def _targets(self):
         """The target for the samples that are shown."""
+        if isinstance(self.target, str) and self.target == "true":
+            return [label for label in self._labels if label is not None]
         if callable(self.target) or np.ndim(self.target) == 0:
             return self.target
         return np.asarray(self.target)[: len(self._images)]
@@ -202,7 +221,8 @@ class GradCAMCallback(keras.callbacks.Callback):
         """A `(caption, correct)` for each sample."""
         rows = [None] * len(self._images)
         if isinstance(predictions, tf.Tensor) and predictions.shape.rank == 2:
-            rows = _probabilities(np.asarray(predictions, "float32"), self.model.loss)
+            outputs = np.asarray(predictions, "float32")
+            rows = probabilities(outputs, self.model.loss, self._cam.classes)
         return [
             self._caption(label, name, row)
             for label, name, row in zip(self._labels, self._names, rows, strict=True)
@@ -217,6 +237,24 @@ class GradCAMCallback(keras.callbacks.Callback):
         correct = None if label is None else best == label
         return ", ".join([*true, predicted]), correct
 
+    def _check_panel(self):
+        empty = np.zeros(self._pictures.shape[1:3])
+        shape = panels.panel(self._pictures[0], empty).shape
+        if max(shape) > MAX_SIDE:
+            raise ValueError(
+                "Argument `images` has a form that makes panels of "
+                f"{shape[1]} x {shape[0]} pixels, more than {MAX_SIDE}. Received: "
+                f"images of shape {self._images.shape}"
+            )
+
+    def _check_labels(self, classes):
+        given = [label for label in self._labels if label is not None]
+        if given and classes and classes > 1 and max(given) >= classes:
+            raise ValueError(
+                f"Argument `y_true` has class {max(given)}, but the model has "
+                f"{classes} classes, from 0."
+            )
+
     def _name(self, label):
         if self.label_map is None or label is None:
             return str(label)
@@ -230,16 +268,22 @@ class GradCAMCallback(keras.callbacks.Callback):
 
 
 def _check_count(name, value, at_least):
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+    integral = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not integral or value < at_least:
         raise ValueError(
             f"Argument `{name}` must be an int of at least {at_least}. Received: "
             f"{name}={value!r}"
         )
 
 
+def _one_per_score(heatmaps):
+    """A target with several scores has as many maps for each sample."""
+    return [heatmaps] if heatmaps.ndim == 3 else list(np.moveaxis(heatmaps, 1, 0))
+
+
 def _as_images(images):
     array = np.asarray(images)
-    if array.ndim != 4:
+    if array.ndim != 4 or not len(array):
         raise ValueError(
             "Argument `images` must be an array `(samples, height, width, channels)`. "
             f"Received: {type(images).__name__}, an array of shape {array.shape}"
@@ -248,45 +292,13 @@ def _as_images(images):
 
 
 def _check_options(options):
-    unknown = options.keys() - inspect.signature(GradCAM.__init__).parameters.keys()
+    known = inspect.signature(GradCAM.__init__).parameters.keys()
+    unknown = options.keys() - known | options.keys() & OWN_OPTIONS
     if unknown:
         raise TypeError(
             "`GradCAMCallback` takes the arguments of `GradCAM` besides its own. "
             f"Received unknown arguments: {sorted(unknown)}"
         )
-
-
-def _labels(y_true, count):
-    """One int for each sample, or `None` where there are no labels."""
-    if y_true is None:
-        return [None] * count
-    labels = np.asarray(y_true)
-    if len(labels) != count:
-        raise ValueError(
-            "Arguments `images` and `y_true` must have the same length. Received: "
-            f"{count} images and {len(labels)} labels."
-        )
-    if labels.ndim == 2:
-        labels = labels.argmax(-1) if labels.shape[1] > 1 else labels[:, 0]
-    if labels.ndim != 1 or (labels != labels.astype(int)).any():
-        raise ValueError(
-            "Argument `y_true` must have one int for each sample, or one one-hot row. "
-            f"Received: y_true of shape {np.shape(y_true)} and dtype {labels.dtype}"
-        )
-    return [int(label) for label in labels]
-
-
-def _probabilities(outputs, loss):
-    """One row of class probabilities for each sample, `None` where there are none."""
-    if getattr(loss, "from_logits", False):
-        shifted = outputs - outputs.max(-1, keepdims=True)
-        odds = np.exp(shifted)
-        softmax = odds / odds.sum(-1, keepdims=True)
-        outputs = softmax if outputs.shape[1] > 1 else 1 / (1 + np.exp(-outputs))
-    if outputs.shape[1] == 1:
-        outputs = np.concatenate([1 - outputs, outputs], -1)
-    likely = ((outputs >= 0) & (outputs <= 1)).all(-1)
-    return [row if ok else None for row, ok in zip(outputs, likely, strict=True)]
 
 
 def _encode_jpeg(panel):

@@ -40,6 +40,10 @@ CAUSES = {
 }
 
 
+class EmptyMapWarning(UserWarning):
+    """A map shows nothing: it is all zeros, or not finite."""
+
+
 class Diagnosis(NamedTuple):
     """What is to be said of one map.
 
@@ -129,24 +133,27 @@ def _count(flags):
 
 
 def warnings_of(checked):
-    """Yields the text of each warning that `checks` gives cause to."""
+    """Yields text and category of each warning that `checks` gives cause to."""
     empty, broken, doubtful = np.asarray(checked)
     if empty:
         yield (
             f"{empty} of the maps are all zeros: nothing in these images speaks for "
-            "the target. `diagnose(images)` says why."
+            "the target. `diagnose(images)` says why.",
+            EmptyMapWarning,
         )
     if broken:
         yield (
             f"{broken} of the maps hold NaN or infinity. Look for them in the images "
-            "and in the weights; `diagnose(images)` says which images."
+            "and in the weights; `diagnose(images)` says which images.",
+            EmptyMapWarning,
         )
     if doubtful:
         yield (
             "The model returns probabilities, and the logits behind them cannot be "
             "found, so the probabilities are explained. Where the model is confident "
             "their gradient vanishes and maps are empty or noisy. Pass a model that "
-            "returns logits, or `logits=False` if probabilities are meant."
+            "returns logits, or `logits=False` if probabilities are meant.",
+            UserWarning,
         )
 
 

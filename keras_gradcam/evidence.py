@@ -43,7 +43,7 @@ def gradients(model, inputs, sites, score, inline=False, unconnected="raise"):
     Args:
         model: A built `keras.Model`.
         inputs: Structure of tensors, as the model takes it.
-        sites: List of `layers.Site`.
+        sites: List of `anatomy.Site`.
         score: Callable from the model's outputs to scores `(batch,)`.
         inline: See `forward.run`.
         unconnected: What to do about a site that the score does not depend on:

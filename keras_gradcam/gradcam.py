@@ -1,5 +1,6 @@
 """`GradCAM`: a Keras model that returns heatmaps of another; the only state."""
 
+import threading
 import warnings
 
 import keras
@@ -125,17 +126,17 @@ class GradCAM(keras.Model):
         self.reshape = reshape
         self.logits = logits
         self.return_predictions = return_predictions
+        self._jit_option = arguments.check_jit_compile(jit_compile)
         # `None` is Keras' own "auto": XLA where an accelerator is, and no strategy.
         self.jit_compile = None if jit_compile == "auto" else jit_compile
         self.built = True
-        self._method = methods.get(method)
-        self._activation = maps.get_activation(activation)
-        self._normalization = maps.get_normalization(normalize)
+        self._options()
         self._focus = _Focus(layer)
+        self._call_state = threading.local()
         self._graphs = graphs.Graphs(self._explain)
         declared = forward.declared_inputs(model)
         if declared is not None:
-            self._survey(signatures.exact(declared))
+            self._look(signatures.exact(declared))
 
     # The public calls.
 
@@ -148,8 +149,8 @@ class GradCAM(keras.Model):
     def call(self, images, target=None):
         heatmaps, predictions, checks = self._run("heatmaps", images, target)
         if tf.executing_eagerly():
-            for text in diagnosis.warnings_of(checks):
-                warnings.warn(text, stacklevel=2)
+            for text, category in diagnosis.warnings_of(checks):
+                warnings.warn(text, category, stacklevel=3)
         if not self.return_predictions:
             return heatmaps
         return {"heatmaps": heatmaps, "predictions": predictions}
@@ -208,6 +209,11 @@ class GradCAM(keras.Model):
         return self._one_or_list([diagnosis.of(layer) for layer in measured])
 
     @property
+    def classes(self):
+        """Number of classes of the model, `None` where it is not known, or not yet."""
+        return self._focus.anatomy and self._focus.anatomy.classes
+
+    @property
     def layer(self):
         """Full name of the layer, or a list of names; `None` until a layer is chosen.
 
@@ -263,41 +269,43 @@ class GradCAM(keras.Model):
         Returns:
             As the call, in NumPy.
         """
-        before = self.target
-        self.target = arguments.check_predict_target(target, before)
-        self.predict_function = None
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        arguments.check_predict_target(target, replicas)
+        # Of this call and this thread alone.
+        self._call_state.target = target
+        self._call_state.batch_size = 0
         try:
             return super().predict(x, batch_size, verbose, steps, callbacks)
         finally:
-            self.target = before
+            self._call_state.target = None
 
     def predict_step(self, data):
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-        if not arguments.is_true_label(self.target):
-            return self(images)
-        return self(images, target=arguments.class_of(labels))
+        target = getattr(self._call_state, "target", None)
+        target = self.target if target is None else target
+        if arguments.is_true_label(target):
+            target = arguments.class_of(labels)
+        return self(images, target=target)
 
     def make_predict_function(self, force=False):
         if self.distribute_strategy.num_replicas_in_sync > 1:
             super().make_predict_function(force)
             return
-        full = 0
-
-        def predict_batch(data):
-            nonlocal full
-            length = tree.flatten(data)[0].shape[0]
-            full = max(full, length)
-            # XLA compiles for each batch size: the last batch must not be a new one.
-            padding = full - length if self.jit_compile else 0
-            outputs = self.predict_step(signatures.padded(data, padding))
-            return tree.map_structure(lambda x: x[:length], outputs)
-
-        def predict_batches(batches):
-            outputs = [predict_batch(data) for data in batches]
-            return tree.map_structure(lambda *parts: ops.concatenate(parts), *outputs)
-
         # Each batch goes through the one compiled graph that direct calls use, too.
-        self.predict_function = predict_batches
+        self.predict_function = self._predict_batches
+
+    def _predict_batches(self, batches):
+        outputs = [self._predict_batch(data) for data in batches]
+        return tree.map_structure(lambda *parts: ops.concatenate(parts), *outputs)
+
+    def _predict_batch(self, data):
+        length = tree.flatten(data)[0].shape[0]
+        full = max(self._call_state.batch_size, length)
+        self._call_state.batch_size = full
+        # XLA compiles for each batch size: the last batch must not be a new one.
+        padding = full - length if self.jit_compile else 0
+        outputs = self.predict_step(signatures.padded(data, padding))
+        return tree.map_structure(lambda x: x[:length], outputs)
 
     def export(self, filepath, format="tf_saved_model", input_signature=None, **kwargs):
         declared = forward.declared_inputs(self.model)
@@ -314,7 +322,7 @@ class GradCAM(keras.Model):
             "name": self.name,
             "model": serialize(self.model),
             "layer": self.layer,
-            "method": serialize(self.method),
+            "method": methods.name_of(self.method) or serialize(self.method),
             "target": serialize(self.target),
             "activation": serialize(self.activation),
             "normalize": self.normalize,
@@ -322,7 +330,7 @@ class GradCAM(keras.Model):
             "reshape": serialize(self.reshape),
             "logits": self.logits,
             "return_predictions": self.return_predictions,
-            "jit_compile": self.jit_compile,
+            "jit_compile": self._jit_option,
         }
 
     @classmethod
@@ -354,8 +362,17 @@ class GradCAM(keras.Model):
             arguments.class_of(None)
         self._prepare(images)
         if callable(target) or target is None:
-            return (part, target), (images,)
-        return (part, "classes"), (images, self._classes(target, images))
+            return (part, target, self._options()), (images,)
+        classes = self._classes(target, images)
+        return (part, "classes", self._options()), (images, classes)
+
+    def _options(self):
+        """What a graph is made for; checked, as attributes can be set at any time."""
+        methods.get(self.method)
+        maps.get_activation(self.activation)
+        maps.get_normalization(self.normalize)
+        size = arguments.check_resize(self.resize)
+        return self.method, self.activation, self.normalize, size, self.logits
 
     def _signature(self, static, tensors):
         if callable(static[1]) and scoring.needs_batch_size(static[1]):
@@ -373,20 +390,23 @@ class GradCAM(keras.Model):
         )
 
     def _prepare(self, images):
-        arguments.check_images(forward.declared_inputs(self.model), images)
-        if self._focus.sites is not None:
+        declared = forward.declared_inputs(self.model)
+        arguments.check_images(declared, images)
+        if declared is not None and self._focus.sites is not None:
             return
-        with tf.init_scope():
-            if not self.model.built:
-                self.model(signatures.first_sample(images), training=False)
-            self._survey(signatures.free_batch(images))
+        # Where a model takes images of any size, each size has a grid of its own.
+        signature = signatures.free_batch(images)
+        if not self._focus.has_seen(signature):
+            with tf.init_scope():
+                if not self.model.built:
+                    self.model(signatures.first_sample(images), training=False)
+                self._look(signature)
 
-    def _survey(self, signature):
+    def _look(self, signature):
         target = self.target if callable(self.target) else None
         found = survey.survey(self.model, signature, target, self.logits, self.reshape)
-        self._focus.signature = signature
-        self._focus.anatomy = found
-        self._focus.sites = selection.select(found, self._focus.layer, target)
+        sites = selection.select(found, self._focus.layer, target)
+        self._focus.remember(signature, found, sites)
 
     def _classes(self, target, images):
         """One class for each sample, checked against batch and model where known."""
@@ -398,48 +418,47 @@ class GradCAM(keras.Model):
     # Inside the graph.
 
     def _explain(self, static, images, classes=None):
-        part, target = static
+        part, target, (method, *drawing, logits) = static
         found = evidence.gradients(
             self.model,
             images,
             self._focus.sites,
-            lambda outputs: scoring.scores(outputs, target, classes, self.logits),
+            lambda outputs: scoring.scores(outputs, target, classes, logits),
             self._focus.anatomy.inline,
         )
-        if part == "heatmaps":
-            heatmaps = self._one_or_list(self._heatmaps(found, images))
-            checks = diagnosis.checks(heatmaps, found.outputs, self.logits)
-            return heatmaps, found.outputs, checks
+        method = methods.get(method)
         if part == "diagnosis":
-            return diagnosis.measure(found, self._method, self.logits)
-        return self._one_or_list(getattr(found, part))
+            return diagnosis.measure(found, method, logits)
+        if part != "heatmaps":
+            return self._one_or_list(getattr(found, part))
+        layers = zip(self._focus.sites, found.activations, found.gradients, strict=True)
+        heatmaps = [
+            self._heatmap(method, drawing, *layer, found.scores, images)
+            for layer in layers
+        ]
+        checks = diagnosis.checks(heatmaps, found.outputs, logits)
+        return self._one_or_list(heatmaps), found.outputs, checks
 
-    def _heatmaps(self, found, images):
-        sites = zip(self._focus.sites, found.activations, found.gradients, strict=True)
-        return [self._heatmap(*site, found.scores, images) for site in sites]
-
-    def _heatmap(self, site, activations, gradients, scores, images):
+    def _heatmap(self, method, drawing, site, activations, gradients, scores, images):
         if len(scores.shape) == 2:
             several = [
-                self._heatmap(site, activations, gradients[:, i], scores[:, i], images)
+                self._heatmap(
+                    method,
+                    drawing,
+                    site,
+                    activations,
+                    gradients[:, i],
+                    scores[:, i],
+                    images,
+                )
                 for i in range(scores.shape[1])
             ]
             return ops.stack(several, axis=1)
-        heatmap = self._method(activations, gradients, scores)
-        if self._activation is not None:
-            heatmap = self._activation(heatmap)
-        size = self._size(site, images)
-        if size is not None:
-            heatmap = maps.resize(heatmap, size)
-        return self._normalization(heatmap)
-
-    def _size(self, site, images):
-        if self.resize is False or (self.resize is True and site.input is None):
-            return None
-        if self.resize is not True:
-            return self.resize
-        shape = ops.shape(tree.flatten(images)[site.input])
-        return [shape[axis] for axis in site.input_axes]
+        activation, normalize, size = drawing
+        raw = method(activations, gradients, scores)
+        methods.check_map(method, raw, activations)
+        shape = signatures.map_size(size, site, images)
+        return maps.finish(raw, activation, shape, normalize)
 
     def _one_or_list(self, values):
         return values if self._focus.several else values[0]
@@ -451,7 +470,7 @@ class _Focus:
     Attributes:
         layer: The `layer` argument.
         several: Whether it is a list.
-        signature: Structure of `tf.TensorSpec` that the model was traced with.
+        signature: Structure of `tf.TensorSpec` that the model was traced with last.
         anatomy: The model's `anatomy.Anatomy`, `None` until traced.
         sites: List of `anatomy.Site` that `layer` stands for, `None` until traced.
     """
@@ -462,6 +481,19 @@ class _Focus:
         self.signature = None
         self.anatomy = None
         self.sites = None
+        self._seen = []
+
+    def remember(self, signature, anatomy, sites):
+        self._seen.append((signature, anatomy, sites))
+        self.signature, self.anatomy, self.sites = self._seen[-1]
+
+    def has_seen(self, signature):
+        """Whether `signature` was traced before; if so it is looked at again."""
+        for seen in self._seen:
+            if seen[0] == signature:
+                self.signature, self.anatomy, self.sites = seen
+                return True
+        return False
 
     def names(self):
         if self.sites is None:

@@ -67,7 +67,7 @@ def of_tokens(shape, image_size, grids):
 
 def _sequence(shape, *lengths):
     """One token for each frame of a video, or each column of a picture of text."""
-    return Grid(shape[1:-1]) if shape[1] in lengths else None
+    return Grid(shape[1:-1]) if shape[1] and shape[1] in lengths else None
 
 
 def _patch_grids(image_size):

@@ -10,7 +10,7 @@ DIVERGING = (
     *("berlin", "bwr", "coolwarm", "managua", "seismic", "vanimo"),
 )
 BROKEN = (128, 128, 128)
-# For rounding errors in a heatmap: too small to change a pixel.
+# For rounding errors in a heatmap or image: too small to change a pixel.
 TOLERANCE = 1e-3
 
 
@@ -269,9 +269,10 @@ def _guess_range(image):
     kind = image.dtype.kind
     # An infinite pixel says nothing about the range of the others.
     low, high = _min_max(image[np.isfinite(image)] if kind == "f" else image)
-    if kind == "b" or (kind == "f" and low >= 0 and high <= 1):
+    slack = TOLERANCE if kind == "f" else 0
+    if kind == "b" or (kind == "f" and low >= -slack and high <= 1 + slack):
         return 0, 1
-    if low >= 0 and high <= 255 and (kind != "f" or high > 2):
+    if low >= -slack and high <= 255 + slack and (kind != "f" or high > 2):
         return 0, 255
     raise ValueError(
         "The range of `image` cannot be guessed. Pass it, for instance "

@@ -75,7 +75,7 @@ def layers(model, images=None, target=None, logits=True, reshape=None):
         Row(
             site.name,
             tuple(site.grid),
-            site.shape[-1],
+            site.channels,
             site.connected and site.passes_on,
             site.name == default,
         )

@@ -47,6 +47,30 @@ def _resize_axis(maps, axis, length):
     return below * (1.0 - fraction) + above * fraction
 
 
+def finish(raw, activation, size, normalize):
+    """Makes a heatmap of a raw map.
+
+    Args:
+        raw: Tensor `(batch, *grid)`.
+        activation: See `get_activation`.
+        size: One length for each axis of the grid, or `None` to leave it.
+        normalize: See `get_normalization`.
+
+    Raises:
+        ValueError: If `size` has another number of axes than the grid.
+    """
+    activation = get_activation(activation)
+    maps = raw if activation is None else activation(raw)
+    axes = len(raw.shape) - 1
+    if size is not None and len(size) != axes:
+        raise ValueError(
+            f"Argument `resize` must have one length for each of the {axes} axes of "
+            f"the layer's grid. Received: resize={tuple(size)}"
+        )
+    maps = maps if size is None else resize(maps, size)
+    return get_normalization(normalize)(maps)
+
+
 def _divide(maps, by):
     # Divided where there is something to divide by, and without an epsilon: raw maps of
     # 1e-12 are real. A NaN stays visible, as NaN is not equal to 0.

@@ -34,6 +34,23 @@ def grid_axes(activations):
 METHODS = {"gradcam": gradcam}
 
 
+def name_of(identifier):
+    """Returns the name of a method of this file, `None` for any other."""
+    names = {function: name for name, function in METHODS.items()}
+    return identifier if identifier in METHODS else names.get(identifier)
+
+
+def check_map(method, raw, activations):
+    """Raises if a method did not return a map on the grid of the activations."""
+    expected = activations.shape[:-1]
+    if len(raw.shape) != len(expected):
+        raise ValueError(
+            "A callable `method` must return one map for each sample, shape `(batch, "
+            f"*grid)` = {tuple(expected)}. It returned shape {tuple(raw.shape)}. "
+            f"Received: method={method}"
+        )
+
+
 def get(identifier):
     """Returns the method that `identifier` names, or `identifier` if it is callable.
 

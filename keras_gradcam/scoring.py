@@ -1,5 +1,6 @@
 """What a score is taken of: logits or outputs, one column for each class."""
 
+import tensorflow as tf
 from keras import ops, tree
 
 from keras_gradcam.logits import find_logits
@@ -52,10 +53,15 @@ def needs_batch_size(target):
 
 
 def _called(target, outputs):
+    _check_samples_stay(target, outputs)
     scores = target(outputs)
     if isinstance(scores, (list, tuple)):
         scores = ops.stack(scores)
-    length = tree.flatten(outputs)[0].shape[0]
+    _check_scores(target, scores, tree.flatten(outputs)[0].shape[0])
+    return scores
+
+
+def _check_scores(target, scores, length):
     shape = getattr(scores, "shape", None)
     rank = None if shape is None else len(shape)
     if rank not in (1, 2) or (length and shape[0] not in (None, length)):
@@ -65,7 +71,33 @@ def _called(target, outputs):
             f"`(batch,)`, or several, `(batch, n)`. It returned {received} for a batch "
             f"of {length or 'any length'}. Received: target={target}"
         )
-    return scores
+
+
+def _check_samples_stay(target, outputs, length=3):
+    """Raises if a callable target mixes up the samples, `outputs[0]` for instance.
+
+    In a graph for any batch size the number of scores is not known: here the target is
+    tried on outputs for `length` samples.
+
+    Args:
+        target: A callable.
+        outputs: Structure of tensors, the model's outputs.
+        length: Number of samples to try.
+    """
+    known = all(
+        x is not None and None not in x.shape[1:] for x in tree.flatten(outputs)
+    )
+    if not known or needs_batch_size(target):
+        return
+    fixed = tree.map_structure(
+        lambda x: ops.zeros((length, *x.shape[1:]), x.dtype), outputs
+    )
+    try:
+        scores = target(fixed)
+    except (ValueError, TypeError, tf.errors.OpError):
+        return  # It counts on its own number of samples, or raises again at once.
+    if hasattr(scores, "shape"):
+        _check_scores(target, scores, length)
 
 
 def with_logits(outputs):
@@ -138,4 +170,4 @@ def only_output(outputs):
 
 
 def shapes(outputs):
-    return tree.map_structure(lambda x: tuple(x.shape), outputs)
+    return tree.map_structure(lambda x: None if x is None else tuple(x.shape), outputs)

@@ -53,8 +53,8 @@ def default(anatomy, outputs=False):
             "The model has no layer with a spatial grid larger than 1x1 that the score "
             f"depends on. Its layers return:\n{_listing(anatomy)}\n{_way_out(anatomy)}"
         )
-    by_name = {site.name: site for site in anatomy.sites}
-    return by_name[candidates[-1].source]
+    source = anatomy.sites[candidates[-1].source]
+    return source if source.is_candidate() else candidates[-1]
 
 
 def find(anatomy, layer):

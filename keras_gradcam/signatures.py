@@ -77,3 +77,19 @@ def padded(tensors, count):
     if not count:
         return tensors
     return tree.map_structure(lambda x: ops.concatenate([x] + [x[:1]] * count), tensors)
+
+
+def map_size(resize, site, images):
+    """The size that a map is to have, `None` for that of the layer's grid.
+
+    Args:
+        resize: See `GradCAM`.
+        site: The `anatomy.Site` that the map is of.
+        images: Structure of tensors, the model's inputs.
+    """
+    if resize is False or (resize is True and site.input is None):
+        return None
+    if resize is not True:
+        return resize
+    shape = ops.shape(tree.flatten(images)[site.input])
+    return [shape[axis] for axis in site.input_axes]

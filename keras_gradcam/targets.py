@@ -111,7 +111,13 @@ def binary(outputs, label=1):
         label: 1 for the class that the unit stands for, 0 for the other; or one of
             these for each sample.
     """
-    score = ops.reshape(only_output(outputs), (-1,))
+    output = only_output(outputs)
+    if int(np.prod(output.shape[1:])) != 1:
+        raise ValueError(
+            "`targets.binary` explains a model with one unit. The output has shape "
+            f"{tuple(output.shape)}; for one of several classes pass its number."
+        )
+    score = ops.reshape(output, (-1,))
     return score * ops.cast(2 * np.asarray(label) - 1, score.dtype)
 
 
@@ -160,7 +166,7 @@ def contrast(outputs, target=None, gamma=0.6, similar=3):
     `y_c - gamma * mean_d y_d` over the classes d whose logits are closest to `y_c`.
 
     Args:
-        target: The class c, an int; `None` is the predicted class.
+        target: The class c, an int or one for each sample; `None` is the predicted one.
         gamma: Strength of the comparison. Defaults to `0.6`.
         similar: Number of classes d. Defaults to `3`.
 
@@ -197,6 +203,11 @@ def segmentation(outputs, index=None, mask=None):
         [Vinogradova et al., 2020](https://arxiv.org/abs/2002.11434), equation 2.
     """
     output = only_output(outputs)
+    if len(output.shape) < 3:
+        raise ValueError(
+            "`targets.segmentation` explains an output `(batch, height, width, "
+            f"classes)`. The output has shape {tuple(output.shape)}."
+        )
     means = ops.mean(output, axis=tuple(range(1, len(output.shape) - 1)))
     index = ops.argmax(means, -1) if index is None else _full(means, index)
     one_hot = ops.one_hot(index, output.shape[-1], dtype=output.dtype)
@@ -284,6 +295,11 @@ def output(outputs, key, target=None):
 
 
 def _pick(outputs, key):
+    if not isinstance(outputs, (dict, list, tuple)):
+        raise ValueError(
+            f"The model has one output, there is no output {key!r} to pick. Leave out "
+            "`targets.output`, or `scores` of `targets.detection`."
+        )
     try:
         return outputs[key]
     except (KeyError, IndexError, TypeError):

@@ -266,7 +266,7 @@ def test_one_hot_labels_and_binary_models(data, tmp_path):
         ("`image_format` must be 'jpeg' or 'png'.*'gif'", {"image_format": "gif"}),
         ("same length. Received: 40 images and 3 labels", {"y_true": [1, 2, 3]}),
         (
-            "`y_true` must have one int.*shape \\(40, 2, 2\\)",
+            "`y_true` must have one class.*shape \\(40, 2, 2\\)",
             {"y_true": np.zeros((40, 2, 2))},
         ),
         (
@@ -278,6 +278,48 @@ def test_one_hot_labels_and_binary_models(data, tmp_path):
 def test_errors_of_the_constructor(data, text, options):
     with pytest.raises(ValueError, match=text):
         kg.GradCAMCallback(data[0], **options)
+
+
+def test_labels_that_are_no_classes_are_refused(data):
+    multi_hot = np.array([[0, 1, 1, 0]] * 40)
+    for labels in (multi_hot, [-1] * 40, ["cat"] * 40, np.full(40, 0.5)):
+        with pytest.raises(ValueError, match="`y_true` must have one class, an int"):
+            kg.GradCAMCallback(data[0], labels)
+
+
+@pytest.mark.parametrize("units", [1, 4])
+def test_a_regression_has_no_predicted_class(data, tmp_path, units):
+    model = make_classifier(activation=None, classes=units)
+    model.get_layer("head").set_weights(
+        [1e-3 * w + 0.4 for w in model.get_layer("head").get_weights()]
+    )
+    model.compile("sgd", "mse")
+    callback = kg.GradCAMCallback(data[0], log_dir=tmp_path)
+    callback.set_model(model)
+    callback.on_train_begin()
+    assert callback._captions(model(data[0][:8])) == [(None, None)] * 8
+
+
+def test_a_target_with_several_scores_and_the_true_label(data, tmp_path):
+    for target, cells in ((kg.targets.top_k(2), 5), ("true", 3)):
+        log_dir = tmp_path / str(cells)
+        callback = kg.GradCAMCallback(*data, target=target, log_dir=log_dir)
+        fit(make_trainable(), data, [callback], epochs=1)
+        ((_, steps),) = read(log_dir)["gradcam"].items()
+        assert pictures_of(steps[0])[0].shape[1] == cells * 12 * (224 // 16)
+
+
+def test_a_log_dir_that_cannot_be_raises_before_the_first_batch(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    callback = kg.GradCAMCallback(*data, log_dir=tmp_path / "file")
+    with pytest.raises(FileExistsError):
+        fit(make_trainable(), data, [callback])
+
+
+@pytest.mark.parametrize("shape", [(0, 16, 12, 3), (2, 8, 900, 1)])
+def test_images_that_make_no_panel_are_refused(shape):
+    with pytest.raises(ValueError, match="`images`"):
+        kg.GradCAMCallback(np.zeros(shape))
 
 
 def test_errors_of_foreign_options_and_datasets(data):
@@ -294,6 +336,8 @@ def test_errors_of_foreign_options_and_datasets(data):
         ("no layer 'nowhere'", np.zeros((4, 16, 12, 3)), {"layer": "nowhere"}),
         ("incompatible with the layer", np.zeros((4, 16, 12, 1)), {}),
         ("in the range 0 to 3", np.zeros((4, 16, 12, 3)), {"target": 4}),
+        ("no name for class 3", np.zeros((4, 16, 12, 3)), {"label_map": list("abc")}),
+        ("`y_true` has class 7, but", np.zeros((1, 16, 12, 3)), {"y_true": [7]}),
     ],
 )
 def test_wrong_configuration_raises_before_the_first_batch(
@@ -303,7 +347,7 @@ def test_wrong_configuration_raises_before_the_first_batch(
     count = keras.callbacks.LambdaCallback(
         on_train_batch_begin=lambda batch, logs: batches.append(batch)
     )
-    callback = kg.GradCAMCallback(images, log_dir=tmp_path, **options)
+    callback = kg.GradCAMCallback(images, **{"log_dir": tmp_path, **options})
     with pytest.raises(ValueError, match=text):
         fit(make_trainable(), data, [count, callback])
     assert batches == []

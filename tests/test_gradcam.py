@@ -585,6 +585,56 @@ def test_error_of_a_list_of_images(model, images):
     )
 
 
+def test_predict_in_threads(model, images):
+    from concurrent.futures import ThreadPoolExecutor
+
+    cam = kg.GradCAM(model, **{"activation": None, "normalize": None})
+    expected = [cam(images, target=c).numpy() for c in range(4)]
+
+    def worst(c):
+        maps = cam.predict(images, batch_size=2, target=c % 4, verbose=0)
+        return np.abs(maps - expected[c % 4]).max()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert max(pool.map(worst, range(24))) < 1e-6
+    assert cam.target is None
+
+
+def test_attributes_can_be_set_later(model, images):
+    cam = kg.GradCAM(model)
+    cam(images)
+    cam.activation, cam.normalize, cam.resize = None, None, False
+    expected = kg.GradCAM(model, activation=None, normalize=None, resize=False)
+    np.testing.assert_array_equal(cam(images), expected(images))
+    cam.normalize = "sum"
+    _raises(ValueError, "`normalize` must be one of", lambda: cam(images))
+
+
+def test_config_keeps_what_was_asked_for(model):
+    config = kg.GradCAM(model, method=kg.methods.gradcam).get_config()
+    assert config["jit_compile"] == "auto"
+    assert config["method"] == "gradcam"
+
+
+@pytest.mark.parametrize("resize", [(4, 5, 6), 224])
+def test_error_of_a_size_of_another_rank(model, images, resize):
+    cam = kg.GradCAM(model, resize=resize)
+    _raises(ValueError, "one length for each of the 2 axes", lambda: cam(images))
+
+
+def test_error_of_a_method_that_returns_no_map(model, images):
+    cam = kg.GradCAM(model, method=lambda a, g, y: y)
+    _raises(ValueError, "`method` must return one map for each", lambda: cam(images))
+
+
+def test_warnings_point_at_the_caller(model, images):
+    model.get_layer("head").kernel.assign(0 * model.get_layer("head").kernel)
+    cam = kg.GradCAM(model)
+    with pytest.warns(UserWarning, match="all zeros") as caught:
+        cam(images)
+    assert caught[0].filename == __file__
+
+
 def test_target_may_be_positional(model, images):
     cam = kg.GradCAM(model)
     np.testing.assert_array_equal(cam(images, 3), cam(images, target=3))

@@ -63,6 +63,69 @@ def test_error_of_a_layer_after_which_only_the_class_token_counts():
     assert "Layers that work: ['norm1', 'block0'" in message
 
 
+def test_default_is_the_attention_where_it_comes_last():
+    """What computes its output is inside, and has no grid of its own."""
+    inputs = keras.Input((16, 16, 3))
+    x = L.Reshape((16, 8))(L.Conv2D(8, 4, 4)(inputs))
+    x = L.MultiHeadAttention(2, 4, name="mha")(x, x)
+    model = keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling1D()(x)))
+    cam = kg.GradCAM(model)
+    assert cam.layer == "mha"
+    assert cam(np.ones((2, 16, 16, 3), "float32")).shape == (2, 16, 16)
+
+
+def test_layers_of_one_name_are_told_apart(images):
+    class Namesakes(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = L.Conv2D(4, 3, name="conv"), L.Conv2D(3, 3, name="conv")
+            self.c = L.Dense(5, name="conv")
+
+        def call(self, x):
+            return self.c(keras.ops.mean(self.b(self.a(x)), (1, 2)))
+
+    model = Namesakes()
+    cam = kg.GradCAM(model)
+    assert cam(images).shape == (5, 16, 12)
+    assert cam.layer == "conv~1"
+    first = kg.GradCAM(model, model.a)
+    np.testing.assert_array_equal(first(images), kg.GradCAM(model, "conv")(images))
+
+
+def test_a_model_that_takes_any_size_is_looked_at_anew_for_each():
+    class Tokens(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.patches = L.Conv2D(8, 4, 4)
+            self.norm, self.dense = L.LayerNormalization(name="tokens"), L.Dense(3)
+
+        def call(self, x):
+            x = self.patches(x)
+            x = keras.ops.reshape(x, (-1, x.shape[1] * x.shape[2], 8))
+            return self.dense(keras.ops.mean(self.norm(x) ** 3, 1))
+
+    model = Tokens()
+    cam = kg.GradCAM(model, "tokens", activation=None)
+    rng = np.random.default_rng(0)
+    for size in [(16, 16), (32, 32), (8, 32), (16, 16)]:
+        x = rng.random((2, *size, 3), dtype="float32")
+        fresh = kg.GradCAM(model, "tokens", activation=None)
+        np.testing.assert_allclose(cam(x), fresh(x), atol=1e-6)
+
+
+def test_table_counts_channels_first():
+    model = keras.Sequential(
+        [
+            keras.Input((3, 16, 12)),
+            L.MaxPooling2D(2, data_format="channels_first", name="pool"),
+            L.Flatten(),
+            L.Dense(3),
+        ]
+    )
+    ((name, grid, channels, *_),) = kg.layers(model)
+    assert (name, grid, channels) == ("pool", (8, 6), 3)
+
+
 def test_a_head_of_zeros_proves_nothing():
     model = transformer(prefix=True)
     head = model.get_layer("head")

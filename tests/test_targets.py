@@ -228,6 +228,20 @@ def test_maps_of_a_small_detector(images):
 
 
 @pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("one output, there is no output 0 to pick", targets.output(0)),
+        ("explains a model with one unit", targets.binary()),
+        ("explains an output `\\(batch, height", targets.segmentation(1)),
+        ("one score for each sample", lambda outputs: outputs[0]),
+    ],
+)
+def test_targets_that_do_not_fit_the_model_raise(model, images, text, target):
+    with pytest.raises(ValueError, match=text):
+        kg.GradCAM(model)(images, target=target)
+
+
+@pytest.mark.parametrize(
     ("text", "target", "outputs"),
     [
         (
