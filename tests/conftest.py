@@ -91,6 +91,10 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def _write_models_page(cases):
+    from test_models import CASES
+
+    # Several workers finish in no order.
+    cases = sorted(cases, key=lambda case: list(CASES).index(case[1]))
     rows = [
         f"| {group} | {name} | `{layer}` | {error:.0e} |"
         for group, name, layer, error in cases
