@@ -40,6 +40,7 @@ def _arguments():
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--layer", help="default: the last with a grid")
     parser.add_argument(
         "--memory-of", choices=["forward", "maps"], help=argparse.SUPPRESS
     )
@@ -52,7 +53,7 @@ def _contestants(args):
     shape = (args.batch, args.size, args.size, 3)
     images = np.random.default_rng(0).random(shape, dtype="float32")
     forward = tf.function(lambda x: model(x, training=False))
-    cam = kg.GradCAM(model)
+    cam = kg.GradCAM(model, args.layer)
     return {
         "forward": lambda: forward(images).numpy(),
         "maps": lambda: cam(images).numpy(),
@@ -71,6 +72,7 @@ def _times(args):
         "model": args.model,
         "size": args.size,
         "batch": args.batch,
+        "layer": args.layer,
         "first_call_s": {name: round(value, 2) for name, value in first.items()},
         "median_ms": {
             name: round(1e3 * float(np.median([r[name] for r in rounds])), 1)
@@ -97,6 +99,7 @@ def _memories(args):
 
 def _memory_of_a_process(args, name):
     options = [f"--model={args.model}", f"--size={args.size}", f"--batch={args.batch}"]
+    options += [f"--layer={args.layer}"] if args.layer else []
     command = [sys.executable, __file__, *options, f"--memory-of={name}"]
     output = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(output.stdout)
