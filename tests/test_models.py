@@ -780,9 +780,6 @@ def _tail_of(model, name):
         start = names.index(name)
         if name == "final":
             return _classify(model, x)
-        if name.startswith("norm"):
-            # The residual path comes from the layer before.
-            raise NotImplementedError
         for i in (0, 1):
             if f"block{i}" in names and names.index(f"block{i}") > start:
                 y = layer(f"norm{i}")(x)
