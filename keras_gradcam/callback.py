@@ -1,64 +1,119 @@
-"""`GradCAMCallback`: heatmaps in TensorBoard while a model trains."""
+"""`GradCAMCallback`: heatmaps and their numbers while a model trains."""
 
-import inspect
-import numbers
+import contextlib
 import os
 import warnings
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import tree
 
-from keras_gradcam import images as pictures
-from keras_gradcam import maps, panels
-from keras_gradcam.answers import classes_of, probabilities
-from keras_gradcam.diagnosis import EmptyMapWarning
-from keras_gradcam.gradcam import GradCAM
+from keras_gradcam import metrics, settings
+from keras_gradcam.album import Album, check_size
+from keras_gradcam.answers import classes_in
+from keras_gradcam.captions import Captions
+from keras_gradcam.hardest import Hardest
+from keras_gradcam.measures import Measures
+from keras_gradcam.samples import choose, stack
+from keras_gradcam.sinks import EventFiles
+from keras_gradcam.watch import Watch, pictures_of
 
-# Arguments of `GradCAM` that the callback sets itself.
-OWN_OPTIONS = {"self", "model", "return_predictions", "kwargs"}
-
-# The longest side of a JPEG.
-MAX_SIDE = 65535
+# The step of the model before the first epoch, which is step 0.
+BEFORE = -1
 
 
 class GradCAMCallback(keras.callbacks.Callback):
-    """Shows after each epoch where the model looks, in TensorBoard's image panels.
+    """Shows while a model trains where it looks, and measures it.
 
-    For each sample it writes one panel: the input, the heatmap, the heatmap laid over
+    For each sample it draws one panel: the input, the heatmap, the heatmap laid over
     the input, and below it the true label, the predicted one and the model's confidence
-    on green or red. All panels of an epoch are written as one image summary with the
-    epoch as its step, into a run of its own, `log_dir/gradcam`, and are on disk when
-    the epoch ends. The samples stay the same for the whole training.
+    on green or red. TensorBoard shows the panels under Images, with a slider over the
+    epochs: before the training, after each `freq` epochs, and after the last one. They
+    are in a run of their own, `log_dir/gradcam`, on disk when the epoch ends, and stay
+    the same samples for the whole training.
+
+    After each epoch it also measures the heatmaps. The numbers are curves in
+    TensorBoard and entries of `logs`, so that callbacks behind this one in the list,
+    the progress bar and the history have them:
+
+    | In `logs` | What it is |
+    |---|---|
+    | `gradcam_peak` | mean peak of the raw maps, in units of the score |
+    | `gradcam_entropy` | how spread out the heat is, 0 (in one place) to 1 (even) |
+    | `gradcam_drift` | share of the heat that moved since the last time, 0 to 1 |
+    | `gradcam_empty` | share of maps without evidence, 0 to 1 |
+    | `gradcam_pointing` | share of maps that peak inside `masks` or `boxes`, 0 to 1 |
+    | `gradcam_inside` | mean share of the heat inside them, 0 to 1 |
+
+    Of several layers, or `target="both"`, each has its own numbers, such as
+    `gradcam_true_peak`.
 
     Training is not touched: weights, random numbers and metrics are bit for bit those
-    of a training without the callback. The `tensorboard` package is needed to look at
-    the panels, not to write them.
+    of a training without the callback. What goes wrong while it trains, a full disk for
+    instance, is a warning and not the end of the training. The `tensorboard` package is
+    needed to look at the panels, not to write them.
 
     Args:
-        images: Array or tensor `(samples, height, width, channels)`, as the model takes
-            it.
-        y_true: The true labels: ints `(samples,)`, or one-hot `(samples, classes)`.
-            Defaults to `None`, no true label is shown.
+        images: What to look at, as the model takes it: an array or tensor `(samples,
+            height, width, channels)`; a list or dict of arrays for a model of several
+            inputs; a tuple `(images, y_true)`; a `tf.data.Dataset`, batched or not, or
+            a `keras.utils.PyDataset`, with or without labels.
+        y_true: The true labels, where `images` brings none: ints `(samples,)`, or
+            one-hot or multi-hot rows `(samples, classes)`. Defaults to `None`, no true
+            label is shown.
         layer: See `GradCAM`. A list shows one heatmap and overlay for each layer.
             Defaults to `None`.
         log_dir: Directory of TensorBoard's runs, the one that
-            `keras.callbacks.TensorBoard` is given. Defaults to `"logs"`.
-        freq: Write every `freq` epochs, the first one included; 0 never writes.
-            Defaults to `1`.
-        num_samples: How many of `images` are shown, from the first. Defaults to `8`.
-        target: See `GradCAM`; of a sequence the first `num_samples` are used, `"true"`
-            takes `y_true`. Defaults to `None`, the predicted class.
+            `keras.callbacks.TensorBoard` is given. `None` writes nothing there.
+            Defaults to `"logs"`.
+        freq: Draw every `freq` epochs, the first and the last one included; 0 neither
+            draws nor measures. Without `update_freq`, the numbers are those of every
+            epoch whatever `freq` is. Defaults to `1`.
+        num_samples: How many samples are shown. Defaults to `8`.
+        target: `"pred"`, each sample's predicted class; `"true"`, its true one; or
+            `"both"`, one heatmap for each. Or any other target, see `GradCAM`; of a
+            sequence, one class for each of `images`. Defaults to `None`, as `"pred"`.
         label_map: Names of the classes, a list or a dict from class to name.
             Defaults to `None`, the numbers.
         value_range: The values of `images` that are black and white, such as `(-1, 1)`.
             Defaults to `None`: found out where that is safe.
         image_format: `"jpeg"` or `"png"`. PNG is lossless, takes 4 times the space and
             8 times the time. Defaults to `"jpeg"`.
+        samples: Which of `images`: `"first"`, `"random"`, or `"stratified"`, the
+            classes in turn. All but the first reads all of a dataset. Defaults to
+            `"first"`.
+        seed: Int, of `samples="random"`. Defaults to `0`.
+        update_freq: Draw and measure every `update_freq` batches instead of every
+            `freq` epochs, for long epochs. The step is the number of batches, as
+            `optimizer.iterations` counts them. Defaults to `None`.
+        masks: Where the object is in each of `images`: array `(samples, height,
+            width)`, not zero inside. Outlined in the panels, and measured against.
+            Defaults to `None`.
+        boxes: The same as boxes, `(samples, 4)`, each `(top, left, bottom, right)` in
+            pixels, bottom and right exclusive. Defaults to `None`.
+        scale: `"sample"` draws each map relative to its own peak (or as `normalize`
+            says). `"run"` keeps one scale of colours for the whole training, so that
+            strengths compare between epochs: a value `v` is drawn at `v / (v + s)`,
+            where `s` is the mean peak after the first epoch; the panels of the
+            untrained model wait for it. A number is `s` itself, in units of the score,
+            so that trainings compare. Defaults to `"sample"`.
+        grid: Whether to add one picture with the overlays of all samples, for one
+            slider. Defaults to `False`.
+        hardest: Labelled data, as for `images`, such as the validation set: shows the
+            samples with the highest loss, looked for anew each time. That costs a
+            forward pass of all the data. Defaults to `None`.
+        num_hardest: How many of these. Defaults to `4`.
+        sinks: Other places for the panels and numbers, see `sinks`: callables `(step,
+            panels, scalars)`, such as `sinks.PictureFiles("pictures", "webp")`.
+            Defaults to none.
+        on_error: What to do about an error while the model trains: `"warn"` once and
+            go on, or `"raise"`. Defaults to `"warn"`.
+        name: Of the run, the tags and the numbers; two callbacks of one training need
+            two names. Defaults to `"gradcam"`.
         **options: Other arguments of `GradCAM`, but `return_predictions`.
 
     Raises:
+        TypeError: If an argument has the wrong type.
         ValueError: If the arguments do not fit each other. What depends on the model
             (an unknown layer, images that it does not take) raises when training
             begins, before the first batch.
@@ -66,7 +121,11 @@ class GradCAMCallback(keras.callbacks.Callback):
     Example:
 
     ```python
-    model.fit(x, y, callbacks=[GradCAMCallback(x_val, y_val, log_dir="logs")])
+    watch = GradCAMCallback(x_val, y_val, log_dir="logs", boxes=boxes_val)
+    best = keras.callbacks.ModelCheckpoint(
+        "best.keras", monitor="gradcam_inside", mode="max", save_best_only=True
+    )
+    model.fit(x, y, epochs=10, callbacks=[watch, best])
     ```
     """
 
@@ -82,232 +141,247 @@ class GradCAMCallback(keras.callbacks.Callback):
         label_map=None,
         value_range=None,
         image_format="jpeg",
+        samples="first",
+        seed=0,
+        update_freq=None,
+        masks=None,
+        boxes=None,
+        scale="sample",
+        grid=False,
+        hardest=None,
+        num_hardest=4,
+        sinks=(),
+        on_error="warn",
+        name="gradcam",
         **options,
     ):
         super().__init__()
-        _check_count("freq", freq, at_least=0)
-        _check_count("num_samples", num_samples, at_least=1)
-        if image_format not in _ENCODERS:
-            raise ValueError(
-                "Argument `image_format` must be 'jpeg' or 'png'. Received: "
-                f"image_format={image_format!r}"
-            )
-        images = _as_images(images)
-        _check_options(options)
+        settings.check_count("freq", freq, at_least=0)
+        settings.check_count("num_samples", num_samples, at_least=1)
+        settings.check_count("num_hardest", num_hardest, at_least=1)
+        if update_freq is not None:
+            settings.check_count("update_freq", update_freq, at_least=1)
+        settings.check_choice("image_format", image_format, ("jpeg", "png"))
+        settings.check_choice("on_error", on_error, ("warn", "raise"))
+        settings.check_scale(scale)
+        settings.check_options(options)
         self.layer = layer
-        self.log_dir = os.fspath(log_dir)
+        self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self.freq = freq
+        self.update_freq = update_freq
         self.target = target
         self.label_map = label_map
+        self.value_range = value_range
         self.image_format = image_format
-        self.options = {**options, "return_predictions": True}
-        self._images = images[:num_samples]
-        self._labels = classes_of(y_true, len(images))[:num_samples]
-        self._pictures = pictures.to_uint8(self._images, value_range)
-        self._names = [self._name(label) for label in self._labels]
-        self._check_panel()
-        # A map that keeps its sign needs a colour for "against".
-        signed = options.get("activation", "relu") is None
-        self._colormap = "coolwarm" if signed else "jet"
-        self._cam = None
-        self._writer = None
-        self._runs = 0
-        self._last_step = -1
+        self.scale = scale
+        self.grid = grid
+        self.on_error = on_error
+        self.name = name
+        self.options = options
+        self._chosen = choose(images, y_true, num_samples, samples, seed)
+        self._labels = settings.as_labels(self._chosen, y_true)
+        self._regions = settings.as_regions(self._chosen, masks, boxes, options)
+        self._classes = settings.of_chosen("target", target, self._chosen)
+        self._hardest = None if hardest is None else Hardest(hardest, num_hardest)
+        self._sinks = settings.as_sinks(sinks)
+        self._event_files = None
+        self._watch = None
+        self._has_warned = False
+        self._check()
+        if update_freq is not None:
+            # Only then: a batch hook makes Keras wait for the metrics of each batch.
+            self.on_train_batch_end = self._on_batch_end
+
+    # When.
 
     def on_train_begin(self, logs=None):
-        if self._cam is None or self._cam.model is not self.model:
-            self._cam = GradCAM(
-                self.model, self.layer, target=self._targets(), **self.options
-            )
-        # A wrong configuration must not cost an epoch. No weights are read: they may
-        # not have been restored yet.
-        self._cam.trace(self._images)
-        os.makedirs(self.log_dir, exist_ok=True)
-        for label in range(self._cam.classes or 0):
-            self._name(label)
-        self._check_labels(self._cam.classes)
+        self._prepare()
+        self._is_begun = False
+        self._batches = 0
+        self._last_epoch = None
+        self._last_drawn = None
+        self._numbers = {}
+        self._waiting = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._is_begun:
+            return
+        # Only now has every callback begun, and weights have been restored.
+        self._is_begun = True
+        self._batches = _iterations(self.model)
+        # Counted in batches, a second training goes on where the first one ended.
+        is_anew = self.update_freq is None or self._batches == 0
+        if epoch == 0 and is_anew and self._is_on():
+            self._log(self._step(BEFORE), heading="before training")
+
+    def _on_batch_end(self, batch, logs=None):
+        # Several batches at once under `steps_per_execution`, and one where a
+        # `train_step` leaves the optimizer alone.
+        before = self._batches
+        self._batches = max(_iterations(self.model), before + 1)
+        if before // self.update_freq != self._batches // self.update_freq:
+            self._log(self._batches, logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        strategy = tf.distribute.get_strategy()
-        if (
-            self.freq
-            and epoch % self.freq == 0
-            and strategy.extended.should_save_summary
-        ):
-            self._log(epoch)
+        self._last_epoch = epoch
+        if not self._is_on():
+            return
+        step = self._step(epoch)
+        if step == self._last_drawn:
+            self._note(logs)
+            return
+        is_last = epoch + 1 == self.params.get("epochs") or self.model.stop_training
+        is_due = self.update_freq is None and epoch % self.freq == 0
+        self._log(step, logs, draw=is_due or is_last)
 
     def on_train_end(self, logs=None):
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._last_epoch is not None and self._is_on():
+            step = self._step(self._last_epoch)
+            # A callback behind this one has stopped the training.
+            if step != self._last_drawn:
+                self._log(step, measure=False)
+        for sink in self._sinks:
+            with self._going_on():
+                getattr(sink, "close", lambda: None)()
 
-    def _log(self, step):
-        with warnings.catch_warnings():
-            # No news in training, and the panel shows it.
-            warnings.simplefilter("ignore", EmptyMapWarning)
-            result = self._cam(self._images)
-        # One list of maps for each sample, as drawn: raw values are scaled to 1.
-        layers = [
-            np.asarray(maps.normalize_max(heatmaps))
-            for layer in tree.flatten(result["heatmaps"])
-            for heatmaps in _one_per_score(layer)
-        ]
-        captions = self._captions(result["predictions"])
-        samples = zip(self._pictures, zip(*layers, strict=True), captions, strict=True)
-        drawn = [
-            panels.panel(picture, heatmaps, *caption, colormap=self._colormap)
-            for picture, heatmaps, caption in samples
-        ]
-        self._write(drawn, step)
+    def _is_on(self):
+        return bool(self.update_freq or self.freq)
 
-    def _write(self, drawn, step):
-        encode = _ENCODERS[self.image_format]
-        height, width, _ = drawn[0].shape
-        encoded = [encode(panel) for panel in drawn]
-        # No writer and no recording condition of anybody else's: `update_freq` of
-        # `keras.callbacks.TensorBoard` leaves one open that drops most epochs. Leaving
-        # the writer's context puts the epoch on disk.
-        with self._open(step).as_default(), tf.summary.record_if(True):
-            tf.summary.write(
-                self._tag(),
-                tf.stack([str(width), str(height), *encoded]),
-                step=step,
-                metadata=self._metadata(),
-            )
+    def _step(self, epoch):
+        return epoch if self.update_freq is None else self._batches
 
-    def _open(self, step):
-        """The event writer; a new run where the steps start over."""
-        if self._writer is not None and step <= self._last_step:
-            self._writer.close()
-            self._writer = None
-        if self._writer is None:
-            if step <= self._last_step or not self._runs:
-                self._runs += 1
-            suffix = f"-{self._runs}" if self._runs > 1 else ""
-            path = os.path.join(self.log_dir, f"gradcam{suffix}")
-            self._writer = tf.summary.create_file_writer(path)
-        self._last_step = step
-        return self._writer
+    # What.
 
-    def _tag(self):
-        layer = self._cam.layer
-        return "gradcam/" + (", ".join(layer) if isinstance(layer, list) else layer)
+    def _prepare(self):
+        """Makes what depends on the model; raises if anything does not fit."""
+        loss = getattr(self.model, "loss", None)
+        made_for = self._watch and (self._watch.model, self._watch.loss)
+        if made_for and made_for[0] is self.model and made_for[1] is loss:
+            return
+        self._watch = Watch(
+            self.model,
+            self._chosen,
+            self._labels,
+            self.layer,
+            self._classes,
+            self.value_range,
+            self._hardest,
+            self.options,
+        )
+        cam = self._watch.cam
+        masks = self._masks(self._watch.pictures.shape[:3])
+        self._measures = Measures(len(self._chosen), masks)
+        self._album = Album(
+            self.name,
+            cam.layer,
+            Captions(self.label_map, loss, cam.classes),
+            masks,
+            self.scale,
+            self.grid,
+            self.options.get("normalize"),
+            signed=self.options.get("activation", "relu") is None,
+        )
+        if self.log_dir is not None and self._event_files is None:
+            self._event_files = EventFiles(self.log_dir, self.name, self.image_format)
+            self._event_files.make_directory()
+            self._sinks.insert(0, self._event_files)
+        if self._event_files is not None:
+            self._event_files.description = self._description(cam)
 
-    def _metadata(self):
-        # Written by hand: `tf.summary.image` needs the tensorboard package, which
-        # TensorFlow no longer brings.
-        metadata = tf.compat.v1.SummaryMetadata(summary_description=self._description())
-        metadata.plugin_data.plugin_name = "images"
-        return metadata
-
-    def _description(self):
-        target = "the predicted class" if self.target is None else f"`{self.target}`"
+    def _description(self, cam):
+        target = "pred" if self.target is None else self.target
         return (
-            f"Method `{self._cam.method}`, target {target}. From left to right: the "
-            "input, then for each layer its heatmap and the heatmap over the input. "
-            "TensorBoard shows 10 of the epochs; start it with `--samples_per_plugin "
-            "images=1000` for all of them."
+            f"Method `{cam.method}`, target `{target}`, scale `{self.scale}`. From "
+            "left to right: the input, then for each layer its heatmap and the heatmap "
+            "over the input. Step -1 is the model before the training. TensorBoard "
+            "shows 10 of the steps; start it with `--samples_per_plugin images=1000` "
+            "for all of them."
         )
 
-    def _targets(self):
-        """The target for the samples that are shown."""
-        if isinstance(self.target, str) and self.target == "true":
-            return [label for label in self._labels if label is not None]
-        if callable(self.target) or np.ndim(self.target) == 0:
-            return self.target
-        return np.asarray(self.target)[: len(self._images)]
+    def _log(self, step, logs=None, draw=True, measure=True, heading=""):
+        with self._going_on():
+            look = self._watch.look(with_hardest=draw)
+            self._numbers = self._measures.of(look) if measure else {}
+            self._note(logs)
+            moment = step, look, self._numbers, draw, heading
+            if draw:
+                self._last_drawn = step
+            if heading and not self._album.is_calibrated:
+                # The untrained model says nothing of the strengths to come.
+                self._waiting = moment
+                return
+            if not self._album.is_calibrated:
+                self._album.calibrate(look)
+            if self._waiting is not None:
+                earlier, self._waiting = self._waiting, None
+                self._deliver(*earlier)
+            self._deliver(*moment)
 
-    def _captions(self, predictions):
-        """A `(caption, correct)` for each sample."""
-        rows = [None] * len(self._images)
-        if isinstance(predictions, tf.Tensor) and predictions.shape.rank == 2:
-            outputs = np.asarray(predictions, "float32")
-            rows = probabilities(outputs, self.model.loss, self._cam.classes)
-        return [
-            self._caption(label, name, row)
-            for label, name, row in zip(self._labels, self._names, rows, strict=True)
-        ]
+    def _note(self, logs):
+        if logs is not None:
+            logs.update({f"{self.name}_{key}": x for key, x in self._numbers.items()})
 
-    def _caption(self, label, name, row):
-        true = [] if label is None else [f"true {name}"]
-        if row is None:
-            return ", ".join(true) or None, None
-        best = int(np.argmax(row))
-        predicted = f"predicted {self._name(best)} ({row[best]:.0%})"
-        correct = None if label is None else best == label
-        return ", ".join([*true, predicted]), correct
+    def _deliver(self, step, look, numbers, draw, heading):
+        strategy = getattr(self.model, "distribute_strategy", None)
+        if strategy is not None and not strategy.extended.should_save_summary:
+            return
+        panels = self._album.draw(look, heading) if draw else {}
+        for sink in self._sinks:
+            with self._going_on():
+                sink(step, panels, numbers)
 
-    def _check_panel(self):
-        empty = np.zeros(self._pictures.shape[1:3])
-        shape = panels.panel(self._pictures[0], empty).shape
-        if max(shape) > MAX_SIDE:
-            raise ValueError(
-                "Argument `images` has a form that makes panels of "
-                f"{shape[1]} x {shape[0]} pixels, more than {MAX_SIDE}. Received: "
-                f"images of shape {self._images.shape}"
-            )
-
-    def _check_labels(self, classes):
-        given = [label for label in self._labels if label is not None]
-        if given and classes and classes > 1 and max(given) >= classes:
-            raise ValueError(
-                f"Argument `y_true` has class {max(given)}, but the model has "
-                f"{classes} classes, from 0."
-            )
-
-    def _name(self, label):
-        if self.label_map is None or label is None:
-            return str(label)
+    @contextlib.contextmanager
+    def _going_on(self):
+        """Keeps an error from ending a training that took days."""
         try:
-            return str(self.label_map[label])
-        except (KeyError, IndexError):
+            yield
+        except Exception as error:
+            if self.on_error == "raise":
+                raise
+            if not self._has_warned:
+                self._has_warned = True
+                warnings.warn(
+                    f"`GradCAMCallback` failed, and training goes on: "
+                    f"{type(error).__name__}: {error}. It will try again, and not say "
+                    "so again. Pass `on_error='raise'` to stop instead.",
+                    stacklevel=2,
+                )
+
+    # Checks.
+
+    def _check(self):
+        """Finds what is wrong already without a model."""
+        names = Captions(self.label_map)
+        for label in self._labels:
+            for each in classes_in(label):
+                names.name(each)
+        inputs = tree.flatten(stack(self._chosen))
+        if len(inputs) == 1:
+            pictures = pictures_of(inputs[0], self.value_range)
+            check_size(pictures)
+            self._masks(pictures.shape[:3])
+        if self._hardest is not None and np.ndim(self._classes) == 1:
             raise ValueError(
-                f"Argument `label_map` has no name for class {label}. Received: "
-                f"label_map={self.label_map}"
-            ) from None
+                "With `hardest` a sequence of classes as `target` does not say what to "
+                "explain of the samples that are found. Pass 'pred', 'true', 'both' or "
+                f"a callable. Received: target={self.target}"
+            )
+
+    def _masks(self, shape):
+        if self._regions is None:
+            return None
+        masks = metrics.as_masks(self._regions, shape)
+        empty = np.flatnonzero(~masks.any(axis=(1, 2)))
+        if empty.size:
+            raise ValueError(
+                "Arguments `masks` and `boxes` must cover some pixel of each image; "
+                "boxes are `(top, left, bottom, right)` in pixels. Nothing is covered "
+                f"in sample {self._chosen[empty[0]].number}."
+            )
+        return masks
 
 
-def _check_count(name, value, at_least):
-    integral = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not integral or value < at_least:
-        raise ValueError(
-            f"Argument `{name}` must be an int of at least {at_least}. Received: "
-            f"{name}={value!r}"
-        )
-
-
-def _one_per_score(heatmaps):
-    """A target with several scores has as many maps for each sample."""
-    return [heatmaps] if heatmaps.ndim == 3 else list(np.moveaxis(heatmaps, 1, 0))
-
-
-def _as_images(images):
-    array = np.asarray(images)
-    if array.ndim != 4 or not len(array):
-        raise ValueError(
-            "Argument `images` must be an array `(samples, height, width, channels)`. "
-            f"Received: {type(images).__name__}, an array of shape {array.shape}"
-        )
-    return array
-
-
-def _check_options(options):
-    known = inspect.signature(GradCAM.__init__).parameters.keys()
-    unknown = options.keys() - known | options.keys() & OWN_OPTIONS
-    if unknown:
-        raise TypeError(
-            "`GradCAMCallback` takes the arguments of `GradCAM` besides its own. "
-            f"Received unknown arguments: {sorted(unknown)}"
-        )
-
-
-def _encode_jpeg(panel):
-    # Full colour resolution: the strip's text would fray without it.
-    return tf.io.encode_jpeg(panel, quality=92, chroma_downsampling=False)
-
-
-def _encode_png(panel):
-    return tf.io.encode_png(panel, compression=1)
-
-
-_ENCODERS = {"jpeg": _encode_jpeg, "png": _encode_png}
+def _iterations(model):
+    """How many batches an optimizer has seen, 0 where a model has none."""
+    iterations = getattr(getattr(model, "optimizer", None), "iterations", 0)
+    return int(keras.ops.convert_to_numpy(iterations))

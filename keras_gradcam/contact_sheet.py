@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_gradcam.images import overlay, to_uint8
-from keras_gradcam.panels import panel
+from keras_gradcam.panels import grid, panel
 
 CELL = 128
 MARGIN = 6
@@ -28,7 +28,7 @@ def of_epoch(story):
             strict=True,
         )
     ]
-    return _grid(panels, columns=2)
+    return Image.fromarray(grid(panels, columns=2, margin=MARGIN))
 
 
 def of_training(story):
@@ -37,7 +37,9 @@ def of_training(story):
     looks = [story.looks[n] for n in np.unique(kept)]
     rows = range(min(SHEET_ROWS, len(story.images)))
     cells = [cell for row in rows for cell in _sheet_row(story, row, looks)]
-    sheet = _grid(cells, columns=1 + len(looks), top=HEADING)
+    cells = grid(cells, columns=1 + len(looks), margin=MARGIN)
+    heading = np.full((HEADING, *cells.shape[1:]), 255, np.uint8)
+    sheet = Image.fromarray(np.concatenate([heading, cells]))
     for column, heading in enumerate([("input", ""), *(look[:2] for look in looks)]):
         _write_heading(sheet, column, *heading)
     return sheet
@@ -56,19 +58,6 @@ def _sheet_row(story, row, looks):
     for look in looks:
         seen = overlay(np.asarray(picture), look.heatmaps[row])
         yield panel(seen, [], look.guesses[row], look.correct[row], min_size=CELL)
-
-
-def _grid(cells, columns, top=0):
-    """Lays pictures of one size on a white sheet, row by row."""
-    height, width = np.add(cells[0].shape[:2], MARGIN)
-    rows = -(-len(cells) // columns)
-    size = columns * width + MARGIN, top + rows * height + MARGIN
-    sheet = Image.new("RGB", size, "white")
-    for n, cell in enumerate(cells):
-        row, column = divmod(n, columns)
-        place = MARGIN + column * width, top + MARGIN + row * height
-        sheet.paste(Image.fromarray(cell), place)
-    return sheet
 
 
 def _write_heading(sheet, column, heading, score):

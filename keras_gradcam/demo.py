@@ -14,6 +14,7 @@ from keras_gradcam import contact_sheet
 from keras_gradcam.callback import GradCAMCallback
 from keras_gradcam.gradcam import GradCAM
 from keras_gradcam.metrics import pointing_accuracy
+from keras_gradcam.samples import choose
 from keras_gradcam.scenes import make_scenes
 
 FILTERS = (16, 32, 48, 48, 64)
@@ -224,22 +225,18 @@ def _one_cycle(steps):
 
 
 def _tensorboard(task, log_dir):
-    shown = _mixed(task.labels, PANELS)
     yield GradCAMCallback(
-        task.images[shown],
-        task.labels[shown],
+        task.images,
+        task.labels,
         log_dir=log_dir,
+        num_samples=PANELS,
+        samples="stratified",
         label_map=task.class_names,
+        boxes=task.boxes,
     )
     # Unlike ours, Keras' own callback needs the package to write its curves.
     if importlib.util.find_spec("tensorboard"):
         yield keras.callbacks.TensorBoard(log_dir, write_graph=False)
-
-
-def _mixed(labels, count):
-    """Indices of the first `count` samples when the classes take turns."""
-    turns = [np.sum(labels[:n] == label) for n, label in enumerate(labels)]
-    return np.lexsort((labels, turns))[:count]
 
 
 def _print_results(out):
@@ -277,7 +274,8 @@ class Story(keras.callbacks.Callback):
 
     def __init__(self, task, out):
         super().__init__()
-        shown = _mixed(task.labels, PANELS)
+        chosen = choose(task.images, task.labels, PANELS, "stratified")
+        shown = [sample.number for sample in chosen]
         self.task = task
         self.out = out
         self.shown = shown

@@ -222,6 +222,16 @@ class GradCAM(keras.Model):
         """
         return self._focus.names()
 
+    @property
+    def input_index(self):
+        """Which of the model's flattened inputs a map lies over.
+
+        A list if `layer` is a list. `None` where it is not known.
+        """
+        if self._focus.sites is None:
+            return None
+        return self._one_or_list([site.input for site in self._focus.sites])
+
     def trace(self, images, target=None):
         """Traces the graph for `images` without running it, and checks everything.
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from keras_gradcam.images import paint, to_uint8
 
+MIN_SIZE = 224
+OUTLINE_COLOR = (255, 179, 0)
 STRIP_COLORS = {None: (66, 66, 66), True: (24, 121, 56), False: (190, 32, 38)}
 
 
@@ -20,7 +22,9 @@ def panel(
     correct=None,
     alpha=0.7,
     colormap="jet",
-    min_size=224,
+    min_size=MIN_SIZE,
+    titles=None,
+    region=None,
 ):
     """Draws an image, its heatmap and their overlay side by side.
 
@@ -43,6 +47,10 @@ def panel(
         colormap: See `colorize`. Defaults to `"jet"`.
         min_size: Integer, the least height of a picture in pixels. A smaller image is
             enlarged by a whole factor and its pixels stay crisp. Defaults to `224`.
+        titles: List of strings, one for each heatmap, drawn on a strip above it and its
+            overlay. Defaults to `None`, no strip.
+        region: Mask of shape `(H, W)`, the size of the image, not zero where the object
+            is: its outline is drawn on the image. Defaults to `None`.
 
     Returns:
         A `uint8` array of shape `(height, width, 3)`.
@@ -63,16 +71,59 @@ def panel(
             "`panel` draws one image: call it for each image of a batch. "
             f"Received: image.shape={image.shape} as RGB"
         )
-    image = _enlarge(image, min_size)
-    cells = [image]
-    for heatmap in heatmaps if isinstance(heatmaps, (list, tuple)) else [heatmaps]:
+    image = enlarge(image, min_size)
+    cells = [image if region is None else _outline(image, region)]
+    heatmaps = heatmaps if isinstance(heatmaps, (list, tuple)) else [heatmaps]
+    for heatmap in heatmaps:
         cells += paint(image, heatmap, alpha, colormap)
-    picture = np.concatenate(cells, axis=1)
-    if caption is None:
-        return picture
-    color = STRIP_COLORS[None if correct is None else bool(correct)]
-    strip = _strip(str(caption), picture.shape[1], picture.shape[0], color)
-    return np.concatenate([picture, strip])
+    parts = [np.concatenate(cells, axis=1)]
+    height, width, _ = parts[0].shape
+    if titles is not None:
+        titles = _as_titles(titles, len(heatmaps))
+        size = _heading_size(width, height)
+        parts.insert(0, _headings(titles, image.shape[1], size))
+    if caption is not None:
+        color = STRIP_COLORS[None if correct is None else bool(correct)]
+        parts.append(_strip(str(caption), width, 2, _type_size(width, height), color))
+    return np.concatenate(parts)
+
+
+def headed(picture, text):
+    """Draws a line of text on a dark strip above a picture."""
+    height, width, _ = picture.shape
+    size = _heading_size(width, height)
+    return np.concatenate([_strip(text, width, 1, size, STRIP_COLORS[None]), picture])
+
+
+def grid(cells, columns=None, margin=4):
+    """Lays pictures of one size out on a white sheet, row by row.
+
+    Args:
+        cells: List of `uint8` arrays of shape `(height, width, 3)`.
+        columns: Integer. Defaults to `None`, as many as make the sheet about square.
+        margin: Integer, pixels around each picture. Defaults to `4`.
+
+    Returns:
+        A `uint8` array of shape `(sheet height, sheet width, 3)`.
+
+    Example:
+
+    ```python
+    sheet = grid([panel(*pair) for pair in zip(images, heatmaps)], columns=2)
+    ```
+    """
+    height, width = np.add(cells[0].shape[:2], margin)
+    if columns is None:
+        columns = max(1, round(math.sqrt(len(cells) * height / width)))
+    columns = min(columns, len(cells))
+    rows = -(-len(cells) // columns)
+    shape = rows * height + margin, columns * width + margin, 3
+    sheet = np.full(shape, 255, np.uint8)
+    for number, cell in enumerate(cells):
+        row, column = divmod(number, columns)
+        top, left = row * height + margin, column * width + margin
+        sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
+    return sheet
 
 
 def show(
@@ -117,7 +168,7 @@ def show(
     """
     from matplotlib.figure import Figure
 
-    pictures = _enlarge(to_uint8(images, value_range, data_format), 224)
+    pictures = enlarge(to_uint8(images, value_range, data_format), MIN_SIZE)
     layered = isinstance(heatmaps, (list, tuple))
     columns = [pictures]
     for heatmap in heatmaps if layered else [heatmaps]:
@@ -141,32 +192,69 @@ def show(
     return figure
 
 
-def _enlarge(image, min_size):
+def enlarge(image, min_size):
+    """Repeats the pixels of an image, or of a batch, by a whole factor."""
     factor = max(1, math.ceil(min_size / image.shape[-3]))
     return image.repeat(factor, axis=-3).repeat(factor, axis=-2)
 
 
-def _strip(caption, width, height, color):
+def _outline(image, region):
+    """Draws the edge of a mask on an image that may be larger by a whole factor."""
+    region = np.asarray(region) != 0
+    region = enlarge(region[..., None], image.shape[0])[..., 0]
+    if region.shape != image.shape[:2]:
+        raise ValueError(
+            "`region` must have the size of the image. Received: region of shape "
+            f"{np.shape(region)}, image of shape {image.shape} as drawn"
+        )
+    width = max(1, image.shape[0] // 112)
+    padded = np.pad(region, width)
+    inner = region.copy()
+    for rows in (0, width, 2 * width):
+        for columns in (0, width, 2 * width):
+            inner &= padded[rows : rows + len(region), columns:][:, : region.shape[1]]
+    outlined = image.copy()
+    outlined[region & ~inner] = OUTLINE_COLOR
+    return outlined
+
+
+def _headings(titles, width, size):
+    """A strip with a title above each heatmap and its overlay; none above the image."""
+    blank = np.full((round(1.4 * size), width, 3), 255, np.uint8)
+    strips = [_strip(title, 2 * width, 1, size, "white", "black") for title in titles]
+    return np.concatenate([blank, *strips], axis=1)
+
+
+def _type_size(width, height):
+    # On a TensorBoard card, 350 pixels wide, this is type of 15 pixels.
+    return max(12, min(round(width * 30 / 672), height // 2))
+
+
+def _heading_size(width, height):
+    return round(0.7 * _type_size(width, height))
+
+
+def _strip(text, width, rows, size, color, ink="white"):
+    """Text on a colored strip that has room for some rows of a size of type."""
     from PIL import Image, ImageDraw
 
-    # On a TensorBoard card, 350 pixels wide, this is type of 15 pixels.
-    size = max(12, min(round(width * 30 / 672), height // 2))
-    strip = Image.new("RGB", (width, 2 * size), color)
-    lines, font = _fit(" ".join(caption.split()), size, width - size)
+    height = 2 * size if rows > 1 else round(1.4 * size)
+    strip = Image.new("RGB", (width, height), color)
+    lines, font = _fit(" ".join(text.split()), size, width - size, rows)
     for row, line in enumerate(lines):
-        middle = size * (1 + 0.93 * (row - (len(lines) - 1) / 2))
+        middle = height / 2 + 0.93 * size * (row - (len(lines) - 1) / 2)
         place = (width / 2, middle)
-        ImageDraw.Draw(strip).text(place, line, "white", font, anchor="mm")
+        ImageDraw.Draw(strip).text(place, line, ink, font, anchor="mm")
     return np.asarray(strip)
 
 
-def _fit(text, size, room):
+def _fit(text, size, room, rows=2):
     """Returns one line of text, or two of the smallest type, and the font."""
     fraction = room / max(room, _font(size).getlength(text))
     font = _font(max(math.floor(fraction * size), math.floor(0.8 * size)))
     first = _shorten(text, font, room)
-    if first == text:
-        return [text], font
+    if first == text or rows == 1:
+        return [_shorten(text, font, room, "…")], font
     space = text.rfind(" ", len(first) // 2, len(first) + 1)
     first = first if space < 0 else text[:space]
     return [first, _shorten(text[len(first) :].lstrip(), font, room, "…")], font

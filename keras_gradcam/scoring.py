@@ -90,10 +90,12 @@ def _check_samples_stay(target, outputs, length=3):
     if not known or needs_batch_size(target):
         return
     fixed = tree.map_structure(
-        lambda x: ops.zeros((length, *x.shape[1:]), x.dtype), outputs
+        lambda x: tf.TensorSpec((length, *x.shape[1:]), x.dtype), outputs
     )
+    # In a graph of its own: XLA would compile what is only tried, too.
+    trial = tf.function(target, autograph=False)
     try:
-        scores = target(fixed)
+        scores = trial.get_concrete_function(fixed).structured_outputs
     except (ValueError, TypeError, tf.errors.OpError):
         return  # It counts on its own number of samples, or raises again at once.
     if hasattr(scores, "shape"):

@@ -1,4 +1,6 @@
-"""Grad-CAM again, in NumPy loops from the equations; the package is not imported."""
+"""Formulas again, in plain loops from the equations; the package is not imported."""
+
+import math
 
 import numpy as np
 
@@ -76,3 +78,41 @@ def classifier_gradcam(weights, image, layer, head, target=None):
     if layer == "first":
         activations, slope = first, conv_relu_backward(first, last, slope, kernel2)
     return logits, activations, slope, gradcam(activations, slope)
+
+
+def _shares(heatmap, part):
+    """Each position's share of the heat of one map."""
+    heat = [part(float(value)) for value in heatmap.ravel()]
+    return [value / sum(heat) if sum(heat) else 0.0 for value in heat]
+
+
+def entropy(heatmaps):
+    """Shannon's entropy of the shares of the heat, relative to that of even shares."""
+    found = []
+    for heatmap in heatmaps:
+        shares = _shares(heatmap, abs)
+        if any(shares):
+            bits = sum(p * math.log2(1 / p) for p in shares if p)
+            found.append(bits / math.log2(len(shares)))
+    return sum(found) / len(found)
+
+
+def drift(before, after):
+    """What of the heat would have to be carried elsewhere to make one map the other."""
+    moved = 0.0
+    for old, new in zip(before, after, strict=True):
+        old, new = _shares(old, abs), _shares(new, abs)
+        if any(old) != any(new):
+            moved += 1
+        else:
+            moved += sum(max(q - p, 0) for p, q in zip(old, new, strict=True))
+    return moved / len(before)
+
+
+def heat_inside(heatmaps, masks):
+    """The energy-based pointing game of Score-CAM's section 4.3."""
+    inside = 0.0
+    for heatmap, mask in zip(heatmaps, masks, strict=True):
+        shares = _shares(heatmap, lambda value: max(value, 0.0))
+        inside += sum(p for p, hit in zip(shares, mask.ravel(), strict=True) if hit)
+    return inside / len(heatmaps)

@@ -1,0 +1,276 @@
+"""Samples out of the data that users have: arrays, tensors, datasets."""
+
+import heapq
+import itertools
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+# Arrays are handed on in pieces of this size.
+BATCH = 32
+
+
+class Sample(NamedTuple):
+    """One sample, without a batch axis.
+
+    Attributes:
+        number: Its position in the data, from 0.
+        inputs: Structure of arrays, as the model takes them.
+        label: What the data or `y_true` say of it, `None` if nothing.
+    """
+
+    number: int
+    inputs: Any
+    label: Any
+
+
+def choose(data, y_true, count, order="first", seed=0):
+    """Picks samples from data, reading it once.
+
+    Args:
+        data: See `batches`.
+        y_true: See `batches`.
+        count: How many, at the most.
+        order: `"first"`; `"random"`, each sample with the same probability; or
+            `"stratified"`, the first of each class, then the second of each and so on.
+            The latter two read all of the data.
+        seed: Of `"random"`.
+
+    Returns:
+        List of at least one `Sample`.
+
+    Raises:
+        TypeError: If there is no such data.
+        ValueError: If the data is empty or endless, `order` is unknown, or there are no
+            classes to stratify.
+    """
+    if order not in ("first", "random", "stratified"):
+        raise ValueError(
+            "Argument `samples` must be 'first', 'random' or 'stratified'. Received: "
+            f"samples={order!r}"
+        )
+    if order == "first":
+        return _some(list(itertools.islice(iterate(data, y_true), count)))
+    check_ends(data, f"samples={order!r}")
+    ranks = _random_ranks(seed) if order == "random" else _turns()
+    ranked = (
+        (ranks(sample), sample.number, sample) for sample in iterate(data, y_true)
+    )
+    kept = heapq.nsmallest(count, ranked, key=lambda entry: entry[:2])
+    return _some([sample for _, _, sample in kept])
+
+
+def _some(samples):
+    if not samples:
+        raise ValueError("Argument `images` has no samples. Received: empty data.")
+    return samples
+
+
+def _random_ranks(seed):
+    rng = np.random.default_rng(seed)
+    return lambda sample: rng.random()
+
+
+def _turns():
+    """Ranks samples so that the classes take turns, in the order of their numbers."""
+    seen: dict = {}
+
+    def rank(sample):
+        label = np.ravel(sample.label) if sample.label is not None else np.zeros(0)
+        if not label.size:
+            raise ValueError(
+                "With `samples='stratified'` there must be a class for each sample: "
+                "pass `y_true`, or a dataset of `(images, labels)`."
+            )
+        label = int(label[0] if label.size == 1 else label.argmax())
+        seen[label] = seen.get(label, 0) + 1
+        return seen[label], label
+
+    return rank
+
+
+def stack(samples):
+    """Returns the inputs of samples as a batch.
+
+    Raises:
+        ValueError: If the samples have different shapes.
+    """
+    try:
+        return tree.map_structure(
+            lambda *arrays: np.stack(arrays), *[sample.inputs for sample in samples]
+        )
+    except ValueError as error:
+        shapes = [tree.map_structure(np.shape, sample.inputs) for sample in samples]
+        raise ValueError(
+            "Argument `images` must have samples of one shape: resize them. Received: "
+            f"samples of shapes {shapes}"
+        ) from error
+
+
+def iterate(data, y_true=None):
+    """Yields each `Sample` of data, see `batches`."""
+    start = 0
+    for inputs, labels in batches(data, y_true):
+        yield from rows(inputs, labels, start)
+        start += _length(inputs)
+
+
+def rows(inputs, labels, start=0):
+    """Yields each `Sample` of a batch; `start` is the number of the first."""
+    for row in range(_length(inputs)):
+        one = tree.map_structure(lambda x, row=row: x[row], inputs)
+        yield Sample(start + row, one, None if labels is None else labels[row])
+
+
+def batches(data, y_true=None):
+    """Returns an iterator of `(inputs, labels)` for each batch, in NumPy.
+
+    Labels are `None` where there are none.
+
+    Args:
+        data: Arrays or tensors with a batch axis: one, or a list or dict of them for a
+            model of several inputs; a tuple `(inputs, labels)`; a `tf.data.Dataset` of
+            either, batched or not; or a `keras.utils.PyDataset`. Sample weights are
+            passed over.
+        y_true: Labels where `data` brings none, one for each sample, in their order.
+
+    Raises:
+        TypeError: If `data` is none of these.
+        ValueError: If labels are given twice, or not one for each sample.
+    """
+    y_true = None if y_true is None else _numpy(y_true)
+    if isinstance(data, tf.data.Dataset):
+        return _labelled(map(_batched, data), y_true)
+    if isinstance(data, keras.utils.PyDataset):
+        return _labelled(map(_parts, map(_numpy, _items(data))), y_true)
+    inputs, labels = _parts(_numpy(_checked(data)))
+    _check_labelled_once(labels, y_true)
+    return _slices(inputs, y_true if labels is None else labels)
+
+
+def _items(dataset):
+    count = dataset.num_batches
+    return (dataset[n] for n in (itertools.count() if count is None else range(count)))
+
+
+def _labelled(parts, y_true):
+    """Gives the samples of a dataset the labels of `y_true`, if there are any."""
+    start = 0
+    for inputs, brought in parts:
+        stop = start + _length(inputs)
+        if y_true is None:
+            yield inputs, brought
+            continue
+        _check_labelled_once(brought, y_true)
+        labels = y_true[start:stop]
+        _check_one_each(stop, start + len(labels))
+        yield inputs, labels
+        start = stop
+
+
+def _check_labelled_once(labels, y_true):
+    if labels is not None and y_true is not None:
+        raise ValueError(
+            "Argument `images` brings labels along: leave out `y_true`, or the labels."
+        )
+
+
+def _check_one_each(images, labels):
+    if images != labels:
+        raise ValueError(
+            "Arguments `images` and `y_true` must have the same length. Received: "
+            f"{images} images and {labels} labels."
+        )
+
+
+def _checked(data):
+    if hasattr(data, "__next__") or not (
+        hasattr(data, "__array__") or isinstance(data, (list, tuple, dict))
+    ):
+        raise TypeError(
+            "Argument `images` must be an array, a tensor, a tuple `(x, y)`, a list or "
+            "dict of these for several inputs, a `tf.data.Dataset` or a "
+            "`keras.utils.PyDataset`. Of a generator take some batches. Received: "
+            f"images of type {type(data).__name__}"
+        )
+    return data
+
+
+def _slices(inputs, labels):
+    length = _length(inputs)
+    if labels is not None:
+        _check_one_each(length, len(np.atleast_1d(labels)))
+    for start in range(0, length, BATCH):
+        part = slice(start, start + BATCH)
+        yield (
+            tree.map_structure(lambda x, part=part: x[part], inputs),
+            None if labels is None else labels[part],
+        )
+
+
+def _batched(element):
+    inputs, labels = _parts(_numpy(element))
+    if max(x.ndim for x in tree.flatten(inputs)) > 3:
+        return inputs, labels
+    # Images without a batch axis.
+    inputs = tree.map_structure(lambda x: x[None], inputs)
+    return inputs, None if labels is None else labels[None]
+
+
+def _parts(element):
+    """Inputs and labels of what a dataset or a user holds together in a tuple."""
+    if not isinstance(element, tuple):
+        return element, None
+    inputs = element[0]
+    labels = element[1] if len(element) > 1 else None
+    # Labels of several outputs have no one class to name.
+    return inputs, labels if hasattr(labels, "ndim") else None
+
+
+def _numpy(structure):
+    return tree.map_structure(
+        lambda x: x if x is None else np.asarray(x), _as_leaves(structure)
+    )
+
+
+def _as_leaves(structure):
+    """Makes arrays of nested lists of numbers, which are no structure of inputs."""
+    if isinstance(structure, tuple):
+        return tuple(_as_leaves(part) for part in structure)
+    if isinstance(structure, list) and not any(
+        hasattr(leaf, "__array__") for leaf in tree.flatten(structure)
+    ):
+        return np.asarray(structure)
+    return structure
+
+
+def _length(inputs):
+    lengths = {len(x) if np.ndim(x) else None for x in tree.flatten(inputs)}
+    if len(lengths) != 1 or None in lengths:
+        raise ValueError(
+            "Argument `images` must have as many samples in each input. A list has one "
+            "array for each input of the model; images of one size go into one array, "
+            "`np.stack(images)`. Received: arrays of shapes "
+            f"{[np.shape(x) for x in tree.flatten(inputs)]}"
+        )
+    return lengths.pop()
+
+
+def check_ends(data, why):
+    """Raises if a dataset repeats for ever.
+
+    Args:
+        data: See `batches`.
+        why: What reads all of it, for the error.
+    """
+    endless = isinstance(data, tf.data.Dataset) and (
+        data.cardinality() == tf.data.INFINITE_CARDINALITY
+    )
+    if endless or getattr(data, "num_batches", 0) is None:
+        raise ValueError(
+            f"With `{why}` all of the data is read, and this dataset is endless. Pass "
+            "`dataset.take(n)`."
+        )

@@ -1,0 +1,288 @@
+"""Where panels and numbers go: TensorBoard's event files, picture files, animations.
+
+A sink is a callable `(step, panels, scalars)`: the step, an int; a dict from tag to a
+list of pictures, uint8 `(height, width, 3)`, one for each sample; a dict from name to
+float. If it has a method `close`, that is called when a training ends.
+"""
+
+import itertools
+import os
+import re
+import socket
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_gradcam import panels as drawing
+
+EVENT_FILES = "events.out.tfevents.*"
+
+# Numbers the event files of a process: the clock may stand still.
+_serial = itertools.count()
+
+# More frames than this make an animation that nobody waits for.
+MAX_FRAMES = 100
+
+
+class EventFiles:
+    """Writes into event files, for TensorBoard, which need not be installed.
+
+    Each training that begins anew gets a run of its own: `name`, `name-2` and so on.
+    One that goes on, at a later step, goes on in the last run, also in a new process.
+
+    Args:
+        log_dir: Directory of TensorBoard's runs, local or any that `tf.io.gfile` knows.
+        name: Name of the run, and the group of its tags.
+        image_format: `"jpeg"` or `"png"`.
+        description: Markdown, shown with the pictures.
+
+    Raises:
+        OSError, tf.errors.OpError: From a call, if the disk does not take it all. The
+            next call begins a new file, so that nothing written later is lost.
+    """
+
+    def __init__(self, log_dir, name="gradcam", image_format="jpeg", description=""):
+        self.log_dir = os.fspath(log_dir)
+        self.name = name
+        self.image_format = image_format
+        self.description = description
+        self._directory = None
+        self._path = None
+        self._file = None
+        self._last_step = None
+
+    def __call__(self, step, panels, scalars):
+        summary = tf.compat.v1.Summary()
+        for tag, pictures in panels.items():
+            summary.value.append(self._image(tag, pictures))
+        for name, value in scalars.items():
+            summary.value.append(_scalar(f"{self.name}/{name}", value))
+        self._open(step)
+        try:
+            self._write(summary=summary, step=step)
+        except Exception:
+            # What follows a torn record could not be read.
+            self._close()
+            raise
+        self._last_step = step
+
+    def close(self):
+        self._close()
+
+    def make_directory(self):
+        """Makes `log_dir`; what is wrong with it is then known before a training.
+
+        Raises:
+            OSError: If it cannot be made.
+        """
+        try:
+            tf.io.gfile.makedirs(self.log_dir)
+        except tf.errors.OpError as error:
+            raise OSError(
+                "Argument `log_dir` must be a directory that can be made. Received: "
+                f"log_dir={self.log_dir!r} ({error.message})"
+            ) from error
+
+    def _open(self, step):
+        """Makes sure of a file that the steps up to `step` belong to."""
+        if self._directory is None:
+            self._directory = self._first_directory(step)
+        elif self._last_step is not None and step < self._last_step:
+            self._close()
+            self._directory = self._free_directory()
+        # Somebody may have cleared the directory.
+        if self._file is None or not tf.io.gfile.exists(self._path):
+            self._close()
+            tf.io.gfile.makedirs(self._directory)
+            stamp = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+            name = EVENT_FILES.replace("*", f"{stamp}.{next(_serial):04d}.gradcam")
+            self._path = os.path.join(self._directory, name)
+            self._file = tf.io.TFRecordWriter(self._path)
+            self._write(file_version="brain.Event:2")
+
+    def _write(self, **fields):
+        event = tf.compat.v1.Event(wall_time=time.time(), **fields)
+        self._file.write(event.SerializeToString())
+        self._file.flush()
+
+    def _close(self):
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _first_directory(self, step):
+        """The run to go on with, or a new one where the steps start over."""
+        runs = self._runs()
+        if runs and _last_step_of(runs[-1]) < step:
+            return runs[-1]
+        return self._free_directory()
+
+    def _free_directory(self):
+        runs = self._runs()
+        return os.path.join(self.log_dir, _run_name(self.name, len(runs) + 1))
+
+    def _runs(self):
+        """The runs of this name that have event files, the oldest first."""
+        names = (_run_name(self.name, n) for n in itertools.count(1))
+        paths = (os.path.join(self.log_dir, name) for name in names)
+        return list(itertools.takewhile(_event_files, paths))
+
+    def _image(self, tag, pictures):
+        height, width, _ = pictures[0].shape
+        encode = ENCODERS[self.image_format]
+        encoded = [encode(picture).numpy() for picture in pictures]
+        # Written by hand: `tf.summary` needs the tensorboard package, obeys the
+        # recording conditions of others, and does not say when a disk is full.
+        return tf.compat.v1.Summary.Value(
+            tag=tag,
+            metadata=_metadata("images", self.description),
+            tensor=tf.make_tensor_proto(
+                [str(width).encode(), str(height).encode(), *encoded]
+            ),
+        )
+
+
+def _scalar(tag, value):
+    return tf.compat.v1.Summary.Value(
+        tag=tag,
+        metadata=_metadata("scalars"),
+        tensor=tf.make_tensor_proto(value, tf.float32),
+    )
+
+
+def _metadata(plugin, description=""):
+    metadata = tf.compat.v1.SummaryMetadata(summary_description=description)
+    metadata.plugin_data.plugin_name = plugin
+    return metadata
+
+
+def _encode_jpeg(picture):
+    # Full colour resolution: the strip's text would fray without it.
+    return tf.io.encode_jpeg(picture, quality=90, chroma_downsampling=False)
+
+
+def _encode_png(picture):
+    return tf.io.encode_png(picture, compression=1)
+
+
+ENCODERS = {"jpeg": _encode_jpeg, "png": _encode_png}
+
+
+def _run_name(name, number):
+    return f"{name}-{number}" if number > 1 else name
+
+
+def _event_files(directory):
+    return sorted(tf.io.gfile.glob(os.path.join(directory, EVENT_FILES)))
+
+
+def _last_step_of(directory):
+    """The last step of a run; of a file that was torn, the last that can be read."""
+    steps = [-np.inf]
+    for path in _event_files(directory):
+        try:
+            for record in tf.data.TFRecordDataset(path):
+                event = tf.compat.v1.Event.FromString(record.numpy())
+                if event.summary.value:
+                    steps.append(event.step)
+        except tf.errors.OpError:
+            pass
+    return max(steps)
+
+
+class PictureFiles:
+    """Writes each panel as a PNG file, and each sample's way through the training.
+
+    A picture is `directory/tag/sample/step.png`, such as `gradcam/last/00/000003.png`.
+    The animations `gradcam/last/00.webp` are made when the training ends, of at most
+    100 steps; `close()` makes them of an interrupted training.
+
+    Args:
+        directory: Where to write, made if missing. Pictures of an earlier training
+            there are replaced where tag, sample and step are the same, and left alone
+            otherwise.
+        animation: `"webp"`, `"gif"` (fewer colours, opens everywhere), or `None` for
+            none. Defaults to `None`.
+        duration: Seconds that each step is shown for. Defaults to `0.5`.
+
+    Raises:
+        OSError: From a call, if a file cannot be written.
+
+    Example:
+
+    ```python
+    pictures = kg.sinks.PictureFiles("pictures", animation="webp")
+    callback = kg.GradCAMCallback(x_val, y_val, sinks=[pictures])
+    ```
+    """
+
+    def __init__(self, directory, animation=None, duration=0.5):
+        if animation not in (None, "gif", "webp"):
+            raise ValueError(
+                "Argument `animation` must be 'webp', 'gif' or None. Received: "
+                f"animation={animation!r}"
+            )
+        self.directory = Path(directory)
+        self.animation = animation
+        self.duration = duration
+        # Of each folder, the steps that belong to this training.
+        self._steps: dict = {}
+
+    def __call__(self, step, panels, scalars):
+        from PIL import Image
+
+        for tag, pictures in panels.items():
+            for number, picture in enumerate(pictures):
+                folder = self.directory / _file_name(tag) / f"{number:02d}"
+                folder.mkdir(parents=True, exist_ok=True)
+                if folder not in self._steps:
+                    self._steps[folder] = _steps_before(step, folder)
+                # A training that begins anew leaves the steps of the last one behind.
+                earlier = [s for s in self._steps[folder] if s < step]
+                self._steps[folder] = [*earlier, step]
+                # Fast, as TensorBoard's own pictures are.
+                Image.fromarray(picture).save(_picture(folder, step), compress_level=1)
+
+    def close(self):
+        if self.animation is not None:
+            for folder, steps in self._steps.items():
+                self._animate(folder, steps)
+
+    def _animate(self, folder, steps):
+        from PIL import Image
+
+        chosen = np.linspace(0, len(steps) - 1, min(len(steps), MAX_FRAMES))
+        frames = []
+        for index in np.unique(chosen.round().astype(int)):
+            picture = np.asarray(Image.open(_picture(folder, steps[index])))
+            frames.append(
+                Image.fromarray(drawing.headed(picture, f"step {steps[index]}"))
+            )
+        shown = round(1000 * self.duration)
+        frames[0].save(
+            folder.with_suffix(f".{self.animation}"),
+            save_all=True,
+            append_images=frames[1:],
+            # The last one is what the training led to.
+            duration=[shown] * (len(frames) - 1) + [4 * shown],
+            loop=0,
+        )
+
+
+def _file_name(tag):
+    """A tag as a path, without what some file systems do not take."""
+    return re.sub(r'[<>:"\\|?*]', "_", tag)
+
+
+def _picture(folder, step):
+    return folder / f"{step:06d}.png"
+
+
+def _steps_before(step, folder):
+    """Steps that an interrupted training has left in a folder."""
+    steps = [
+        int(p.stem) for p in folder.glob("*.png") if re.fullmatch(r"-?\d+", p.stem)
+    ]
+    return sorted(s for s in steps if s < step)
