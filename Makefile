@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench bench-callback docs screenshots clean
 
 demo: .venv/.demo
 	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m keras_gradcam demo $(ARGS)
@@ -19,9 +19,16 @@ lint: .venv/.dev
 bench: .venv/.test
 	$(BIN)/python benchmarks/speed.py $(ARGS)
 
+bench-callback: .venv/.test
+	$(BIN)/python benchmarks/callback.py $(ARGS)
+
 # The pages that are made from test results.
 docs: .venv/.test
 	$(BIN)/python -m pytest -q tests/test_models.py -k equals_the_reference --write-docs
+
+# TensorBoard as the README shows it; needs Debian's chromium.
+screenshots: .venv/.test
+	$(BIN)/python tests/screenshots.py docs
 
 clean:
 	rm -rf .venv runs

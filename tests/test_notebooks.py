@@ -13,7 +13,7 @@ by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 
 
 def test_there_are_notebooks():
-    assert "quickstart.ipynb" in [path.name for path in NOTEBOOKS]
+    assert [path.stem for path in NOTEBOOKS] == ["quickstart", "shortcut"]
 
 
 @by_name
@@ -32,6 +32,13 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
         # The maps find the digits that the notebook is about.
         peaks, chance = re.search(r"box (\d+)%, at random (\d+)%", streams).groups()
         assert int(peaks) > 3 * int(chance)
+    if path.stem == "shortcut":
+        # Accuracy says nothing, and the share of the heat in the object tells.
+        accuracy = re.search(r"accuracy: .* shortcut ([\d.]+)%", streams)[1]
+        inside = re.search(r"inside: honest (\d\.\d+), shortcut (\d\.\d+)", streams)
+        honest, shortcut = map(float, inside.groups())
+        assert float(accuracy) >= 99
+        assert honest > 0.4 and honest > 2 * shortcut
 
 
 @by_name
