@@ -91,12 +91,14 @@ class Anatomy(NamedTuple):
         inline: Whether a layer hides in a `tf.function` of the user's, so that the
             model must be run with `inline=True` (see `forward.run`).
         classes: Number of classes of the model, `None` where unknown.
+        head: What the model's only output ends in: "softmax", "sigmoid" or `None`.
     """
 
     sites: list
     paths: list
     inline: bool
     classes: int | None
+    head: str | None
 
 
 def trace(model, inputs, score, reshape=None):
@@ -114,11 +116,11 @@ def trace(model, inputs, score, reshape=None):
     """
     inputs = tree.map_structure(_with_batch, inputs)
     paths = _unique(_walk(model, "", ()))
-    sites, classes, foreign = _trace(model, inputs, score, reshape, paths)
+    sites, foreign, *answer = _trace(model, inputs, score, reshape, paths)
     if foreign:
-        sites, classes, _ = _trace(model, inputs, score, reshape, paths, inline=True)
+        sites, _, *answer = _trace(model, inputs, score, reshape, paths, inline=True)
     paths = [(path, layer) for path, layer, _ in paths]
-    return Anatomy(sites, paths, foreign, classes)
+    return Anatomy(sites, paths, foreign, *answer)
 
 
 def _with_batch(spec):
@@ -187,8 +189,8 @@ def _trace(model, inputs, score, reshape, paths, inline=False):
         outputs, foreign = forward.run(model, inputs, layers, listener, inline)
         scores = score(outputs)
         census = _Census(inputs, outputs, scores, reshape)
-        classes = scoring.count_classes(outputs)
-        result.extend((census.sites(records, paths), classes, foreign))
+        result.extend((census.sites(records, paths), foreign))
+        result.extend((scoring.count_classes(outputs), scoring.head_of(outputs)))
         return scores
 
     tf.function(body, autograph=False).get_concrete_function(inputs)

@@ -4,20 +4,21 @@ The label of a sample is an int, its class; a tuple of ints, the classes that it
 once; or `None` where it is not known.
 """
 
+import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
+from keras import ops, tree
 
 from keras_gradcam.scoring import class_columns, predicted_class
 
-# What `labels_of` can read.
-EXPECTED = (
-    "one class, an int from 0, for each sample, or a one-hot or multi-hot row for each"
+NO_LABELS = (
+    "Labels must have one class, an int from 0, for each sample, or a one-hot or "
+    "multi-hot row for each."
 )
 
 
 def labels_of(rows):
-    """Returns the label of each sample; `None` in place of all if there are none.
+    """Returns the label of each sample.
 
     Args:
         rows: List with what is said of each sample: an int, an array `(1,)`, a one-hot
@@ -25,24 +26,35 @@ def labels_of(rows):
             such) or a multi-hot one, or `None`.
 
     Returns:
-        List of labels, or `None` if `rows` are something else: the values of a
-        regression, the masks of a segmentation.
+        List of labels.
+
+    Raises:
+        ValueError: If `rows` are something else: the values of a regression, the masks
+            of a segmentation.
     """
     if any(row is None for row in rows):
         return [None] * len(rows)
     rows = np.asarray(rows)
     if rows.ndim == 2 and rows.shape[1] == 1:
         rows = rows[:, 0]
-    if rows.dtype.kind not in "iufb" or rows.ndim not in (1, 2):
-        return None
-    if rows.ndim == 1:
-        valid = (rows >= 0).all() and (rows == rows // 1).all()
-        return [int(label) for label in rows] if valid else None
-    if (rows >= 0).all() and _are_one_hot(rows):
-        return [int(label) for label in rows.argmax(-1)]
-    if not np.isin(rows, (0, 1)).all():
-        return None
-    return [tuple(map(int, np.flatnonzero(row))) for row in rows]
+    are_numbers = rows.dtype.kind in "iufb" and rows.ndim in (1, 2)
+    if not are_numbers or not (rows >= 0).all():
+        raise ValueError(NO_LABELS)
+    if rows.ndim == 2 and _are_one_hot(rows):
+        rows = rows.argmax(-1)
+    if rows.ndim == 1 and (rows == rows // 1).all():
+        return [int(label) for label in rows]
+    if rows.ndim == 2 and np.isin(rows, (0, 1)).all():
+        return [tuple(map(int, np.flatnonzero(row))) for row in rows]
+    raise ValueError(NO_LABELS)
+
+
+def labels_or_none(rows):
+    """Returns `labels_of(rows)`, `None` for each sample if these are no labels."""
+    try:
+        return labels_of(rows)
+    except ValueError:
+        return [None] * len(rows)
 
 
 def _are_one_hot(rows):
@@ -61,12 +73,12 @@ class AnswerTarget:
 
     Args:
         kind: `"pred"`, `"true"` or `"both"`.
-        binary: Whether a single linear unit is the logit of class 1.
+        are_logits: Whether a single linear unit is the logit of class 1.
     """
 
-    def __init__(self, kind, binary=False):
+    def __init__(self, kind, are_logits=False):
         self.kind = kind
-        self.binary = binary
+        self._are_logits = are_logits
         # One row for each sample, filled up with -1.
         self._labels = tf.Variable([[-1]], shape=[None, None], trainable=False)
 
@@ -79,7 +91,7 @@ class AnswerTarget:
 
     def __call__(self, outputs):
         columns = class_columns(outputs)
-        if self.binary and columns.shape[-1] == 1:
+        if self._are_logits and columns.shape[-1] == 1:
             columns = ops.concatenate([-columns, columns], axis=-1)
         if self.kind == "pred":
             return predicted_class(columns)
@@ -97,33 +109,62 @@ class AnswerTarget:
         return repr(self.kind)
 
 
-def is_binary(model):
-    """Whether the loss of a model says that a single linear unit is a logit."""
-    return bool(getattr(getattr(model, "loss", None), "from_logits", False))
-
-
-def probabilities(outputs, loss, classes, several=False):
-    """Returns the class probabilities of each sample, `None` where there are none.
+class Reading:
+    """How the answers in a model's outputs are read.
 
     Args:
-        outputs: Array `(samples, units)`, what the model returned.
-        loss: The loss that the model is trained with, which knows about logits.
-        classes: Number of classes of the model, `None` where unknown.
-        several: Whether a sample may have several classes at once: each unit stands
-            for itself.
+        loss: The loss that the model is trained with.
+        head: What the outputs end in, see `GradCAM.head`.
+        labels: List of labels, see above.
     """
-    from_logits = getattr(loss, "from_logits", False)
-    if from_logits:
-        outputs = _sigmoid(outputs) if several else _softmax(outputs)
-    if outputs.shape[1] == 1 and (classes == 2 or from_logits):
-        outputs = np.concatenate([1 - outputs, outputs], -1)
-    likely = (outputs >= 0).all(-1) & (outputs.shape[1] > 1)
-    if several:
-        likely &= (outputs <= 1).all(-1)
+
+    def __init__(self, loss, head, labels):
+        self._head = head
+        losses = tree.flatten(loss)
+        loss = losses[0] if len(losses) == 1 else None
+        from_logits = bool(getattr(loss, "from_logits", False))
+        # Keras looks behind a softmax or sigmoid, whatever `from_logits` says.
+        self.are_logits = from_logits and head is None
+        self._is_binary = _is_binary(loss)
+        self._have_several = any(isinstance(label, tuple) for label in labels)
+
+    def probabilities(self, outputs):
+        """Returns the class probabilities of each sample, `None` where there are none.
+
+        Args:
+            outputs: Array `(samples, units)`, what the model returned.
+
+        Returns:
+            A tuple of a list with a row for each sample, and whether each class stands
+            for itself, as a sample may have several.
+        """
+        several = outputs.shape[1] > 1 and self._are_several(outputs)
+        if self.are_logits:
+            outputs = _sigmoid(outputs) if several else _softmax(outputs)
+        if outputs.shape[1] == 1 and (self.are_logits or self._head == "sigmoid"):
+            outputs = np.concatenate([1 - outputs, outputs], -1)
+        likely = (outputs >= 0).all(-1) & (outputs <= 1.01).all(-1)
+        if not several:
+            # Values of a regression lie between 0 and 1 at times, but do not sum to 1.
+            likely &= (outputs.shape[1] > 1) & np.isclose(outputs.sum(-1), 1, atol=1e-2)
+        rows = [row if ok else None for row, ok in zip(outputs, likely, strict=True)]
+        return rows, several
+
+    def _are_several(self, outputs):
+        if self._head is not None:
+            return self._head == "sigmoid"
+        if self.are_logits:
+            return self._is_binary
+        return self._have_several and not np.allclose(outputs.sum(-1), 1, atol=1e-3)
+
+
+def _is_binary(loss):
+    """Whether a loss takes each unit for a class of its own."""
+    if isinstance(loss, keras.losses.Loss):
+        name = type(loss).__name__
     else:
-        # Values of a regression lie between 0 and 1 at times, but do not sum to 1.
-        likely &= np.isclose(outputs.sum(-1), 1, atol=1e-2)
-    return [row if ok else None for row, ok in zip(outputs, likely, strict=True)]
+        name = getattr(loss, "__name__", str(loss))
+    return name.lower().replace("_", "").startswith("binary")
 
 
 def _softmax(outputs):
@@ -136,10 +177,3 @@ def _softmax(outputs):
 def _sigmoid(outputs):
     # Of either sign without overflow.
     return 0.5 * (1 + np.tanh(outputs / 2))
-
-
-def may_be_several(labels, loss):
-    """Whether samples have several classes at once: by their labels, or by the loss."""
-    name = getattr(loss, "name", None) or getattr(loss, "__name__", loss)
-    by_loss = isinstance(name, str) and name.startswith("binary_")
-    return by_loss or any(isinstance(label, tuple) for label in labels)

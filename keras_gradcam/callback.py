@@ -1,22 +1,25 @@
 """`GradCAMCallback`: heatmaps and their numbers while a model trains."""
 
 import contextlib
-import os
 import warnings
+from operator import is_
 
 import keras
 import numpy as np
 from keras import tree
 
-from keras_gradcam import metrics, settings
+from keras_gradcam import settings
 from keras_gradcam.album import Album, check_size
 from keras_gradcam.answers import classes_in
-from keras_gradcam.captions import Captions
+from keras_gradcam.captions import Captions, name_of
 from keras_gradcam.hardest import Hardest
+from keras_gradcam.images import to_uint8
+from keras_gradcam.journal import Journal
 from keras_gradcam.measures import Measures
-from keras_gradcam.samples import choose, stack
+from keras_gradcam.samples import choose, length_of, stack
+from keras_gradcam.scale import Scale
 from keras_gradcam.sinks import EventFiles
-from keras_gradcam.watch import Watch, pictures_of
+from keras_gradcam.watch import Watch, drawn_of
 
 # The step of the model before the first epoch, which is step 0.
 BEFORE = -1
@@ -40,7 +43,7 @@ class GradCAMCallback(keras.callbacks.Callback):
     |---|---|
     | `gradcam_peak` | mean peak of the raw maps, in units of the score |
     | `gradcam_entropy` | how spread out the heat is, 0 (in one place) to 1 (even) |
-    | `gradcam_drift` | share of the heat that moved since the last time, 0 to 1 |
+    | `gradcam_drift` | share of the heat that moved since the last time, first NaN |
     | `gradcam_empty` | share of maps without evidence, 0 to 1 |
     | `gradcam_pointing` | share of maps that peak inside `masks` or `boxes`, 0 to 1 |
     | `gradcam_inside` | mean share of the heat inside them, 0 to 1 |
@@ -49,9 +52,11 @@ class GradCAMCallback(keras.callbacks.Callback):
     `gradcam_true_peak`.
 
     Training is not touched: weights, random numbers and metrics are bit for bit those
-    of a training without the callback. What goes wrong while it trains, a full disk for
-    instance, is a warning and not the end of the training. The `tensorboard` package is
-    needed to look at the panels, not to write them.
+    of a training without the callback (a dataset that is shuffled anew each time it is
+    read must not be given to both). What goes wrong while it trains, a full disk for
+    instance, is a warning and not the end of the training; numbers that cannot be
+    measured are NaN then. The `tensorboard` package is needed to look at the panels,
+    not to write them.
 
     Args:
         images: What to look at, as the model takes it: an array or tensor `(samples,
@@ -94,15 +99,19 @@ class GradCAMCallback(keras.callbacks.Callback):
         scale: `"sample"` draws each map relative to its own peak (or as `normalize`
             says). `"run"` keeps one scale of colours for the whole training, so that
             strengths compare between epochs: a value `v` is drawn at `v / (v + s)`,
-            where `s` is the mean peak after the first epoch; the panels of the
-            untrained model wait for it. A number is `s` itself, in units of the score,
-            so that trainings compare. Defaults to `"sample"`.
+            where `s` is the mean peak at the first step behind the untrained model
+            (the panels of that one wait for it), written as a curve, `scale`. A number
+            is `s` itself, in units of the score, so that trainings compare. Defaults to
+            `"sample"`.
         grid: Whether to add one picture with the overlays of all samples, for one
             slider. Defaults to `False`.
         hardest: Labelled data, as for `images`, such as the validation set: shows the
             samples with the highest loss, looked for anew each time. That costs a
             forward pass of all the data. Defaults to `None`.
         num_hardest: How many of these. Defaults to `4`.
+        to_picture: Callable from a batch of images, as the model takes them, to what is
+            drawn of them, of the same height and width; for images with other than 1, 3
+            or 4 channels, or to undo a preprocessing. Defaults to `None`, the images.
         sinks: Other places for the panels and numbers, see `sinks`: callables `(step,
             panels, scalars)`, such as `sinks.PictureFiles("pictures", "webp")`.
             Defaults to none.
@@ -141,6 +150,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         label_map=None,
         value_range=None,
         image_format="jpeg",
+        *,
         samples="first",
         seed=0,
         update_freq=None,
@@ -150,6 +160,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         grid=False,
         hardest=None,
         num_hardest=4,
+        to_picture=None,
         sinks=(),
         on_error="warn",
         name="gradcam",
@@ -163,15 +174,17 @@ class GradCAMCallback(keras.callbacks.Callback):
             settings.check_count("update_freq", update_freq, at_least=1)
         settings.check_choice("image_format", image_format, ("jpeg", "png"))
         settings.check_choice("on_error", on_error, ("warn", "raise"))
+        settings.check_name(name)
         settings.check_scale(scale)
         settings.check_options(options)
         self.layer = layer
-        self.log_dir = None if log_dir is None else os.fspath(log_dir)
+        self.log_dir = settings.as_log_dir(log_dir)
         self.freq = freq
         self.update_freq = update_freq
         self.target = target
         self.label_map = label_map
         self.value_range = value_range
+        self.to_picture = to_picture
         self.image_format = image_format
         self.scale = scale
         self.grid = grid
@@ -180,41 +193,44 @@ class GradCAMCallback(keras.callbacks.Callback):
         self.options = options
         self._chosen = choose(images, y_true, num_samples, samples, seed)
         self._labels = settings.as_labels(self._chosen, y_true)
-        self._regions = settings.as_regions(self._chosen, masks, boxes, options)
-        self._classes = settings.of_chosen("target", target, self._chosen)
+        count = length_of(images)
+        self._regions = settings.as_regions(self._chosen, masks, boxes, options, count)
+        self._target = settings.as_target(target, self._chosen, count)
         self._hardest = None if hardest is None else Hardest(hardest, num_hardest)
-        self._sinks = settings.as_sinks(sinks)
+        self._scale = Scale(scale, options.get("normalize"))
         self._event_files = None
-        self._watch = None
-        self._has_warned = False
+        if log_dir is not None:
+            self._event_files = EventFiles(self.log_dir, name, image_format)
+        self._sinks = [self._event_files] if self._event_files else []
+        self._sinks += settings.as_sinks(sinks)
+        self._made_for = None
+        self._batches = 0
         self._check()
-        if update_freq is not None:
-            # Only then: a batch hook makes Keras wait for the metrics of each batch.
-            self.on_train_batch_end = self._on_batch_end
 
     # When.
 
     def on_train_begin(self, logs=None):
         self._prepare()
         self._is_begun = False
-        self._batches = 0
         self._last_epoch = None
         self._last_drawn = None
         self._numbers = {}
-        self._waiting = None
+        self._warned = set()
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._is_begun:
             return
         # Only now has every callback begun, and weights have been restored.
         self._is_begun = True
-        self._batches = _iterations(self.model)
+        self._batches = max(self._batches, _iterations(self.model))
         # Counted in batches, a second training goes on where the first one ended.
         is_anew = self.update_freq is None or self._batches == 0
         if epoch == 0 and is_anew and self._is_on():
-            self._log(self._step(BEFORE), heading="before training")
+            self._log(self._step(BEFORE), untrained=True)
 
-    def _on_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch, logs=None):
+        if self.update_freq is None:
+            return
         # Several batches at once under `steps_per_execution`, and one where a
         # `train_step` leaves the optimizer alone.
         before = self._batches
@@ -230,9 +246,9 @@ class GradCAMCallback(keras.callbacks.Callback):
         if step == self._last_drawn:
             self._note(logs)
             return
-        is_last = epoch + 1 == self.params.get("epochs") or self.model.stop_training
+        is_last = epoch + 1 == (self.params or {}).get("epochs")
         is_due = self.update_freq is None and epoch % self.freq == 0
-        self._log(step, logs, draw=is_due or is_last)
+        self._log(step, logs, draw=is_due or is_last or self.model.stop_training)
 
     def on_train_end(self, logs=None):
         if self._last_epoch is not None and self._is_on():
@@ -254,42 +270,54 @@ class GradCAMCallback(keras.callbacks.Callback):
 
     def _prepare(self):
         """Makes what depends on the model; raises if anything does not fit."""
-        loss = getattr(self.model, "loss", None)
-        made_for = self._watch and (self._watch.model, self._watch.loss)
-        if made_for and made_for[0] is self.model and made_for[1] is loss:
+        # Keras makes its own function anew after each `compile`, for the same reason.
+        made_for = self.model, getattr(self.model, "train_function", None)
+        if self._made_for is not None and all(map(is_, made_for, self._made_for)):
             return
-        self._watch = Watch(
+        if self._made_for is not None and self._made_for[0] is not self.model:
+            self._batches = 0
+        watch = Watch(
             self.model,
             self._chosen,
             self._labels,
             self.layer,
-            self._classes,
+            self._target,
             self.value_range,
-            self._hardest,
+            self.to_picture,
             self.options,
         )
-        cam = self._watch.cam
-        masks = self._masks(self._watch.pictures.shape[:3])
-        self._measures = Measures(len(self._chosen), masks)
-        self._album = Album(
+        if self._hardest is not None:
+            self._hardest.prepare(self.model)
+        check_size(watch.pictures, len(watch.names))
+        for label in range(watch.cam.classes or 0):
+            name_of(label, self.label_map)
+        shape = watch.pictures.shape[:3]
+        masks = settings.as_masks(self._regions, shape, self._chosen)
+        signed = self.options.get("activation", "relu") != "relu"
+        captions = Captions(self.label_map, watch.reading)
+        files = self._event_files
+        if files is not None:
+            files.make_directory()
+            files.description = self._description(watch.cam)
+        self._journal = Journal(
+            watch,
+            Measures(watch.names, masks),
+            Album(captions, self._scale, masks, signed),
+            self._scale,
+            self._hardest,
+            self._sinks,
+            (lambda step: {}) if files is None else files.resume,
             self.name,
-            cam.layer,
-            Captions(self.label_map, loss, cam.classes),
-            masks,
-            self.scale,
             self.grid,
-            self.options.get("normalize"),
-            signed=self.options.get("activation", "relu") is None,
+            self._going_on,
         )
-        if self.log_dir is not None and self._event_files is None:
-            self._event_files = EventFiles(self.log_dir, self.name, self.image_format)
-            self._event_files.make_directory()
-            self._sinks.insert(0, self._event_files)
-        if self._event_files is not None:
-            self._event_files.description = self._description(cam)
+        self._made_for = made_for
 
     def _description(self, cam):
         target = "pred" if self.target is None else self.target
+        if isinstance(self._target, np.ndarray):
+            target = "a class for each sample"
+        target = getattr(target, "__name__", target)
         return (
             f"Method `{cam.method}`, target `{target}`, scale `{self.scale}`. From "
             "left to right: the input, then for each layer its heatmap and the heatmap "
@@ -298,37 +326,23 @@ class GradCAMCallback(keras.callbacks.Callback):
             "for all of them."
         )
 
-    def _log(self, step, logs=None, draw=True, measure=True, heading=""):
-        with self._going_on():
-            look = self._watch.look(with_hardest=draw)
-            self._numbers = self._measures.of(look) if measure else {}
-            self._note(logs)
-            moment = step, look, self._numbers, draw, heading
-            if draw:
-                self._last_drawn = step
-            if heading and not self._album.is_calibrated:
-                # The untrained model says nothing of the strengths to come.
-                self._waiting = moment
-                return
-            if not self._album.is_calibrated:
-                self._album.calibrate(look)
-            if self._waiting is not None:
-                earlier, self._waiting = self._waiting, None
-                self._deliver(*earlier)
-            self._deliver(*moment)
+    def _log(self, step, logs=None, draw=True, measure=True, untrained=False):
+        if draw:
+            self._last_drawn = step
+        self._numbers = self._journal.enter(step, draw, measure, untrained)
+        self._note(logs)
 
     def _note(self, logs):
-        if logs is not None:
-            logs.update({f"{self.name}_{key}": x for key, x in self._numbers.items()})
-
-    def _deliver(self, step, look, numbers, draw, heading):
-        strategy = getattr(self.model, "distribute_strategy", None)
-        if strategy is not None and not strategy.extended.should_save_summary:
+        """Adds the numbers to `logs`, always the same keys: a CSV file relies on it."""
+        if logs is None:
             return
-        panels = self._album.draw(look, heading) if draw else {}
-        for sink in self._sinks:
-            with self._going_on():
-                sink(step, panels, numbers)
+        numbers = {f"{self.name}_{key}": x for key, x in self._numbers.items()}
+        if numbers.keys() & logs.keys():
+            self._warn(
+                f"Two `GradCAMCallback`s have the name {self.name!r}, and the numbers "
+                "of the first one are lost. Give one of them another `name`."
+            )
+        logs.update({key: np.nan if x is None else x for key, x in numbers.items()})
 
     @contextlib.contextmanager
     def _going_on(self):
@@ -338,50 +352,41 @@ class GradCAMCallback(keras.callbacks.Callback):
         except Exception as error:
             if self.on_error == "raise":
                 raise
-            if not self._has_warned:
-                self._has_warned = True
-                warnings.warn(
-                    f"`GradCAMCallback` failed, and training goes on: "
-                    f"{type(error).__name__}: {error}. It will try again, and not say "
-                    "so again. Pass `on_error='raise'` to stop instead.",
-                    stacklevel=2,
-                )
+            self._warn(
+                f"`GradCAMCallback` failed, and training goes on: "
+                f"{type(error).__name__}: {error}. It will try again, and not say so "
+                "again in this training. Pass `on_error='raise'` to stop instead.",
+                type(error),
+            )
+
+    def _warn(self, message, kind=None):
+        """Warns once in a training of each kind of trouble."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warnings.warn(message, stacklevel=3)
 
     # Checks.
 
     def _check(self):
         """Finds what is wrong already without a model."""
-        names = Captions(self.label_map)
         for label in self._labels:
             for each in classes_in(label):
-                names.name(each)
+                name_of(each, self.label_map)
         inputs = tree.flatten(stack(self._chosen))
         if len(inputs) == 1:
-            pictures = pictures_of(inputs[0], self.value_range)
-            check_size(pictures)
-            self._masks(pictures.shape[:3])
-        if self._hardest is not None and np.ndim(self._classes) == 1:
+            drawn = drawn_of(inputs[0], self.to_picture)
+            check_size(to_uint8(drawn, self.value_range))
+            settings.as_masks(self._regions, drawn.shape[:3], self._chosen)
+        if self._hardest is not None and isinstance(self._target, np.ndarray):
             raise ValueError(
                 "With `hardest` a sequence of classes as `target` does not say what to "
                 "explain of the samples that are found. Pass 'pred', 'true', 'both' or "
                 f"a callable. Received: target={self.target}"
             )
 
-    def _masks(self, shape):
-        if self._regions is None:
-            return None
-        masks = metrics.as_masks(self._regions, shape)
-        empty = np.flatnonzero(~masks.any(axis=(1, 2)))
-        if empty.size:
-            raise ValueError(
-                "Arguments `masks` and `boxes` must cover some pixel of each image; "
-                "boxes are `(top, left, bottom, right)` in pixels. Nothing is covered "
-                f"in sample {self._chosen[empty[0]].number}."
-            )
-        return masks
-
 
 def _iterations(model):
     """How many batches an optimizer has seen, 0 where a model has none."""
-    iterations = getattr(getattr(model, "optimizer", None), "iterations", 0)
-    return int(keras.ops.convert_to_numpy(iterations))
+    optimizer = getattr(model, "optimizer", None)
+    iterations = int(keras.ops.convert_to_numpy(getattr(optimizer, "iterations", 0)))
+    return iterations * (getattr(optimizer, "gradient_accumulation_steps", None) or 1)

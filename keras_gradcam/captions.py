@@ -1,9 +1,14 @@
 """What the strip below a panel says: the true label, the predicted one, confidence."""
 
+import reprlib
+
 import numpy as np
 from keras import tree
 
-from keras_gradcam.answers import classes_in, may_be_several, probabilities
+from keras_gradcam.answers import classes_in
+
+# A longer name leaves no room for the other one and for the probability.
+MAX_NAME = 28
 
 
 class Captions:
@@ -11,31 +16,12 @@ class Captions:
 
     Args:
         label_map: Names of the classes, a list or a dict from class to name, or `None`.
-        loss: The loss that the model is trained with, which knows about logits.
-        classes: Number of classes of the model, `None` where unknown.
-
-    Raises:
-        ValueError: If a class has no name.
+        reading: An `answers.Reading`.
     """
 
-    def __init__(self, label_map=None, loss=None, classes=None):
-        self.label_map = label_map
-        self.loss = loss
-        self.classes = classes
-        for label in range(classes or 0):
-            self.name(label)
-
-    def name(self, label):
-        """The name of a class."""
-        if self.label_map is None:
-            return str(label)
-        try:
-            return str(self.label_map[label])
-        except (KeyError, IndexError):
-            raise ValueError(
-                f"Argument `label_map` has no name for class {label}. Received: "
-                f"label_map={self.label_map}"
-            ) from None
+    def __init__(self, label_map, reading):
+        self._label_map = label_map
+        self._reading = reading
 
     def of(self, outputs, labels, before, after):
         """Returns a tuple `(caption, correct)` for each sample.
@@ -60,17 +46,15 @@ class Captions:
         return caption, classes == classes_in(label) if known else None
 
     def _names(self, classes):
-        return " + ".join(map(self.name, classes)) or "none"
+        return " + ".join(map(self._name, classes)) or "none"
 
     def _answers(self, outputs, labels):
         """For each sample what is predicted, as text and as a tuple of classes."""
-        several = may_be_several(labels, self.loss)
         answers = [("", ())] * len(labels)
-        if hasattr(outputs, "ndim") and outputs.ndim == 2:
-            values = np.asarray(outputs, "float32")
-            # A model with one unit has one answer, whatever its loss.
-            several = several and values.shape[1] > 1
-            rows = probabilities(values, self.loss, self.classes, several)
+        leaves = tree.flatten(outputs)
+        if len(leaves) == 1 and np.ndim(leaves[0]) == 2:
+            values = np.asarray(leaves[0], "float32")
+            rows, several = self._reading.probabilities(values)
             answers = [self._answer(row, several) for row in rows]
         broken = _have_nan(outputs, len(labels))
         nan = ("NaN", None)
@@ -81,8 +65,33 @@ class Captions:
             return "", ()
         best = np.flatnonzero(row > 0.5) if several else [np.argmax(row)]
         classes = tuple(int(label) for label in best)
-        named = [f"{self.name(label)} ({row[label]:.0%})" for label in classes]
+        named = [f"{self._name(label)} ({row[label]:.0%})" for label in classes]
         return " + ".join(named) or "none", classes
+
+    def _name(self, label):
+        name = name_of(label, self._label_map)
+        return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1].rstrip() + "…"
+
+
+def name_of(label, label_map):
+    """Returns the name of a class.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if label_map is None:
+        return str(label)
+    try:
+        return str(label_map[label])
+    except (KeyError, IndexError, TypeError):
+        hint = ""
+        if isinstance(label_map, dict) and label_map.get(next(iter(label_map), 0)) == 0:
+            hint = " The other way round: `{n: name for name, n in label_map.items()}`."
+        raise ValueError(
+            "Argument `label_map` must be a list of names or a dict from class to name,"
+            f" and has no name for class {label}.{hint} Received: "
+            f"label_map={reprlib.repr(label_map)}"
+        ) from None
 
 
 def _have_nan(outputs, count):

@@ -147,13 +147,26 @@ class GradCAM(keras.Model):
         return self.call(images, target)
 
     def call(self, images, target=None):
-        heatmaps, predictions, checks = self._run("heatmaps", images, target)
+        heatmaps, predictions, checks = self.call_quietly(images, target)
         if tf.executing_eagerly():
             for text, category in diagnosis.warnings_of(checks):
                 warnings.warn(text, category, stacklevel=3)
         if not self.return_predictions:
             return heatmaps
         return {"heatmaps": heatmaps, "predictions": predictions}
+
+    def call_quietly(self, images, target=None):
+        """As the call, without warnings.
+
+        Args:
+            images: A batch, as the model takes it.
+            target: As for the call. Defaults to the constructor's `target`.
+
+        Returns:
+            Tuple of the heatmaps, the predictions, and what `diagnosis.warnings_of`
+            makes warnings of.
+        """
+        return self._run("heatmaps", images, target)
 
     def activations(self, images):
         """Returns the layer's activations A.
@@ -223,6 +236,11 @@ class GradCAM(keras.Model):
         return self._focus.names()
 
     @property
+    def head(self):
+        """What the model's only output ends in: "softmax", "sigmoid" or `None`."""
+        return self._focus.anatomy and self._focus.anatomy.head
+
+    @property
     def input_index(self):
         """Which of the model's flattened inputs a map lies over.
 
@@ -240,10 +258,16 @@ class GradCAM(keras.Model):
         Args:
             images: A batch, as the model takes it.
             target: As for the call. Defaults to the constructor's `target`.
+
+        Returns:
+            Dict with `"heatmaps"` and `"predictions"` as the call computes them, each
+            with its shape and no values.
         """
         static, tensors = self._request("heatmaps", images, target)
         signature = self._signature(static, tensors)
-        self._graphs.trace(static, signature, bool(self.jit_compile))
+        graph = self._graphs.trace(static, signature, bool(self.jit_compile))
+        heatmaps, predictions, _ = graph.structured_outputs
+        return {"heatmaps": heatmaps, "predictions": predictions}
 
     def reset(self):
         """Traces the model anew at the next call.
@@ -366,7 +390,8 @@ class GradCAM(keras.Model):
 
     def _request(self, part, images, target):
         """The arguments of `_explain`: what chooses the graph, and its inputs."""
-        images = signatures.as_tensors(images)
+        declared = forward.declared_inputs(self.model)
+        images = signatures.as_declared(signatures.as_tensors(images), declared)
         target = self.target if target is None else arguments.check_target(target)
         if arguments.is_true_label(target):
             arguments.class_of(None)

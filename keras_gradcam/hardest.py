@@ -5,7 +5,8 @@ import math
 
 import keras
 import numpy as np
-from keras import ops
+import tensorflow as tf
+from keras import ops, tree
 
 from keras_gradcam import forward, graphs, samples, signatures
 
@@ -26,58 +27,85 @@ class Hardest:
 
     def __init__(self, data, count):
         samples.check_ends(data, "hardest")
-        self._data = data
+        self._data = samples.in_batches(data)
         self._count = count
-        self._first = next(iter(samples.batches(data)), (None, None))
-        if self._first[1] is None:
+        inputs, labels = next(iter(samples.batches(data)), (None, None))
+        if labels is None:
             raise ValueError(
                 "Argument `hardest` must have labels to compute a loss with: pass "
                 "`(images, labels)`, or a dataset of these."
             )
+        self._first = tree.map_structure(lambda x: x[:1].copy(), (inputs, labels))
         self._model = None
 
-    def check(self, model):
-        """Traces what `find` runs, so that it raises nothing new.
+    def __deepcopy__(self, memo):
+        # Tuners copy callbacks, and a dataset cannot be copied.
+        return type(self)(self._data, self._count)
+
+    def prepare(self, model):
+        """Traces the loss of `model`.
 
         Raises:
-            ValueError: If the model is not compiled with one loss for all outputs.
+            ValueError: If the model is not compiled with one loss for one output, or
+                the loss has not one value for each sample.
         """
-        loss = getattr(model, "loss", None)
-        if loss is None or isinstance(loss, (list, tuple, dict)):
+        losses = tree.flatten(getattr(model, "loss", None))
+        if len(losses) != 1 or losses[0] is None:
             raise ValueError(
                 "With `hardest` the model must be compiled with one loss. Received: "
-                f"loss={loss!r}"
+                f"loss={getattr(model, 'loss', None)!r}"
             )
-        if self._model is not model:
-            self._model = model
-            self._graphs = graphs.Graphs(self._losses)
-        self._run(*self._first, trace_only=True)
+        self._model = model
+        self._loss = keras.losses.get(losses[0])
+        self._graphs = graphs.Graphs(self._compute)
+        try:
+            self._graphs.trace("losses", self._signature(self._tensors(*self._first)))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "The loss of the model cannot be computed of the images and labels in "
+                f"`hardest`: {error}"
+            ) from error
 
-    def find(self, model):
-        """Returns a list of tuples `(loss, sample)`, the highest loss first."""
-        self.check(model)
-        found = heapq.nlargest(self._count, self._all(), key=lambda pair: pair[0])
-        return [(loss, sample) for loss, sample in found]
+    def find(self):
+        """Returns a list of tuples `(loss, sample)`, the highest loss first.
+
+        A loss that is NaN counts as the highest.
+        """
+        found = heapq.nlargest(self._count, self._all(), key=_rank)
+        return [(loss, sample.copy()) for loss, sample in found]
 
     def _all(self):
+        start = 0
         for inputs, labels in samples.batches(self._data):
-            losses = self._run(inputs, labels)
-            rows = samples.rows(inputs, labels)
-            for loss, sample in zip(losses, rows, strict=True):
-                yield (math.inf if math.isnan(loss) else float(loss)), sample
+            tensors = self._tensors(inputs, labels)
+            losses = self._graphs("losses", tensors, self._signature(tensors)).numpy()
+            rows = samples.rows(inputs, labels, start)
+            yield from zip(map(float, losses), rows, strict=True)
+            start += len(losses)
 
-    def _run(self, inputs, labels, trace_only=False):
-        tensors = signatures.as_tensors(inputs), ops.convert_to_tensor(labels)
-        signature = signatures.free_batch(tensors)
-        if trace_only:
-            return self._graphs.trace("losses", signature)
-        return np.asarray(self._graphs("losses", tensors, signature))
+    def _tensors(self, inputs, labels):
+        declared = forward.declared_inputs(self._model)
+        inputs = signatures.as_declared(signatures.as_tensors(inputs), declared)
+        return inputs, tf.convert_to_tensor(labels)
 
-    def _losses(self, static, inputs, labels):
+    def _signature(self, tensors):
+        return signatures.free_batch(tensors)
+
+    def _compute(self, static, inputs, labels):
         outputs, _ = forward.run(self._model, inputs, [], None)
-        loss = keras.losses.get(self._model.loss)
-        compute = loss.call if isinstance(loss, keras.losses.Loss) else loss
+        (outputs,) = tree.flatten(outputs)
+        is_object = isinstance(self._loss, keras.losses.Loss)
+        compute = self._loss.call if is_object else self._loss
         if len(labels.shape) == len(outputs.shape) - 1 and outputs.shape[-1] == 1:
             labels = ops.expand_dims(labels, -1)
         losses = ops.cast(compute(labels, outputs), "float32")
+        if not len(losses.shape):
+            raise ValueError(
+                "it has one value for the whole batch, and must have one for each "
+                "sample: take the mean over all axes but the first."
+            )
         return ops.mean(losses, axis=tuple(range(1, len(losses.shape))))
+
+
+def _rank(found):
+    return math.inf if np.isnan(found[0]) else found[0]

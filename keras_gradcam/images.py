@@ -99,7 +99,7 @@ def to_uint8(image, value_range=None, data_format=None):
     """
     image = _channels_last(_as_array("image", image), data_format)[..., :3]
     if value_range is None:
-        low, high = _guess_range(image)
+        low, high = guess_range(image)
     else:
         expected = "`(low, high)`, two finite numbers with low < high"
         low, high = _pair("value_range", value_range, expected, operator.lt)
@@ -265,7 +265,9 @@ def _channels_last(image, data_format):
     return image if is_last else np.moveaxis(image, -3, -1)
 
 
-def _guess_range(image):
+def guess_range(image):
+    """Returns what is drawn black and white, see `value_range` of `to_uint8`."""
+    image = _as_array("image", image)
     kind = image.dtype.kind
     # An infinite pixel says nothing about the range of the others.
     low, high = _min_max(image[np.isfinite(image)] if kind == "f" else image)

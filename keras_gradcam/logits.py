@@ -28,7 +28,24 @@ def find_logits(output):
     return tf.reshape(logits, tf.shape(output))
 
 
+def find_head(output):
+    """Returns what `output` is the result of: "softmax", "sigmoid" or `None`.
+
+    Args:
+        output: See `find_logits`.
+    """
+    if find_logits(output) is None:
+        return None
+    last = _last_operation(output).type if tf.is_symbolic_tensor(output) else ""
+    return "sigmoid" if last == "Sigmoid" else "softmax"
+
+
 def _walk_back(tensor):
+    last = _last_operation(tensor)
+    return last.inputs[0] if last.type in ("Softmax", "Sigmoid") else None
+
+
+def _last_operation(tensor):
     while tensor.op.type in PASS_THROUGH:
         tensor = tensor.op.inputs[0]
-    return tensor.op.inputs[0] if tensor.op.type in ("Softmax", "Sigmoid") else None
+    return tensor.op

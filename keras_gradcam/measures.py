@@ -1,5 +1,7 @@
 """The numbers of a look: how strong, spread out and well placed the heat is."""
 
+import math
+
 from keras_gradcam import metrics
 
 
@@ -7,40 +9,50 @@ class Measures:
     """Measures one look after the other.
 
     Args:
-        count: How many samples are measured, from the first.
-        regions: Boxes or masks of these, see `metrics`, or `None`.
+        names: List of strings, what tells the heatmaps of a sample apart; one empty
+            string for one.
+        regions: Masks of the samples, see `metrics`, or `None`.
     """
 
-    def __init__(self, count, regions=None):
-        self._count = count
+    def __init__(self, names, regions=None):
+        self._names = names
         self._regions = regions
         self._before = None
 
     def of(self, look):
         """Returns the numbers of a `watch.Look`, a dict from name to float.
 
-        `peak`, `entropy` and `empty`; `drift`, from the second look on; `pointing` and
-        `inside` where regions are known. Of several heatmaps each has its own, its name
-        ahead of the number's: `true_peak`.
+        They are always the same: `peak`, `entropy`, `empty` and `drift`, and where
+        regions are known `pointing` and `inside`. Of several heatmaps each has its own,
+        such as `true_peak`. The drift is since the last look, `None` for the first one.
         """
-        heatmaps = [column[: self._count] for column in look.heatmaps]
-        before = self._before or [None] * len(heatmaps)
-        self._before = heatmaps
+        before = self._before or [None] * len(self._names)
+        self._before = look.heatmaps
         return {
-            f"{name}_{key}".replace("/", "_").replace(" ", "_") if name else key: value
-            for name, earlier, now in zip(look.names, before, heatmaps, strict=True)
-            for key, value in self._of_one(earlier, now).items()
+            key_of(name, number): value
+            for name, *maps in zip(self._names, before, look.heatmaps, strict=True)
+            for number, value in self._of_one(*maps).items()
         }
+
+    def unknown(self):
+        """The same numbers, all NaN, for a look that failed."""
+        numbers = ["peak", "entropy", "empty", "drift"]
+        numbers += [] if self._regions is None else ["pointing", "inside"]
+        return {key_of(name, n): math.nan for name in self._names for n in numbers}
 
     def _of_one(self, before, heatmaps):
         numbers = {
             "peak": metrics.peak_strength(heatmaps),
             "entropy": metrics.entropy(heatmaps),
             "empty": metrics.empty_share(heatmaps),
+            "drift": None if before is None else metrics.drift(before, heatmaps),
         }
-        if before is not None:
-            numbers["drift"] = metrics.drift(before, heatmaps)
         if self._regions is not None:
             numbers["pointing"] = metrics.pointing_accuracy(heatmaps, self._regions)
             numbers["inside"] = metrics.heat_inside(heatmaps, self._regions)
         return numbers
+
+
+def key_of(name, number):
+    """The key of a number of the heatmaps `name`."""
+    return f"{name}_{number}".replace("/", "_").replace(" ", "_") if name else number

@@ -11,6 +11,8 @@ import numpy as np
 from keras_gradcam.images import paint, to_uint8
 
 MIN_SIZE = 224
+# Above it only if the image itself is that wide.
+MAX_WIDTH = 16000
 OUTLINE_COLOR = (255, 179, 0)
 STRIP_COLORS = {None: (66, 66, 66), True: (24, 121, 56), False: (190, 32, 38)}
 
@@ -71,9 +73,9 @@ def panel(
             "`panel` draws one image: call it for each image of a batch. "
             f"Received: image.shape={image.shape} as RGB"
         )
-    image = enlarge(image, min_size)
-    cells = [image if region is None else _outline(image, region)]
     heatmaps = heatmaps if isinstance(heatmaps, (list, tuple)) else [heatmaps]
+    image = enlarge(image, min_size, columns=1 + 2 * len(heatmaps))
+    cells = [image if region is None else _outline(image, region)]
     for heatmap in heatmaps:
         cells += paint(image, heatmap, alpha, colormap)
     parts = [np.concatenate(cells, axis=1)]
@@ -192,9 +194,11 @@ def show(
     return figure
 
 
-def enlarge(image, min_size):
+def enlarge(image, min_size, columns=1):
     """Repeats the pixels of an image, or of a batch, by a whole factor."""
-    factor = max(1, math.ceil(min_size / image.shape[-3]))
+    factor = math.ceil(min_size / image.shape[-3])
+    # Long and low ones stay small enough for any format.
+    factor = max(1, min(factor, MAX_WIDTH // (columns * image.shape[-2])))
     return image.repeat(factor, axis=-3).repeat(factor, axis=-2)
 
 

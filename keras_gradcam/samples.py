@@ -1,5 +1,6 @@
 """Samples out of the data that users have: arrays, tensors, datasets."""
 
+import copy
 import heapq
 import itertools
 from typing import Any, NamedTuple
@@ -8,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import tree
+
+from keras_gradcam.answers import classes_in, labels_or_none
 
 # Arrays are handed on in pieces of this size.
 BATCH = 32
@@ -25,6 +28,11 @@ class Sample(NamedTuple):
     number: int
     inputs: Any
     label: Any
+
+    def copy(self):
+        """The same sample, which does not keep the batch alive that it came in."""
+        inputs = tree.map_structure(np.array, self.inputs)
+        return Sample(self.number, inputs, copy.copy(self.label))
 
 
 def choose(data, y_true, count, order="first", seed=0):
@@ -52,21 +60,18 @@ def choose(data, y_true, count, order="first", seed=0):
             "Argument `samples` must be 'first', 'random' or 'stratified'. Received: "
             f"samples={order!r}"
         )
+    samples = iterate(data, y_true)
     if order == "first":
-        return _some(list(itertools.islice(iterate(data, y_true), count)))
-    check_ends(data, f"samples={order!r}")
-    ranks = _random_ranks(seed) if order == "random" else _turns()
-    ranked = (
-        (ranks(sample), sample.number, sample) for sample in iterate(data, y_true)
-    )
-    kept = heapq.nsmallest(count, ranked, key=lambda entry: entry[:2])
-    return _some([sample for _, _, sample in kept])
-
-
-def _some(samples):
-    if not samples:
+        chosen = list(itertools.islice(samples, count))
+    else:
+        check_ends(data, f"samples={order!r}")
+        rank = _random_ranks(seed) if order == "random" else _turns()
+        ranked = ((rank(sample), sample.number, sample) for sample in samples)
+        kept = heapq.nsmallest(count, ranked, key=lambda entry: entry[:2])
+        chosen = [sample for _, _, sample in kept]
+    if not chosen:
         raise ValueError("Argument `images` has no samples. Received: empty data.")
-    return samples
+    return [sample.copy() for sample in chosen]
 
 
 def _random_ranks(seed):
@@ -79,15 +84,16 @@ def _turns():
     seen: dict = {}
 
     def rank(sample):
-        label = np.ravel(sample.label) if sample.label is not None else np.zeros(0)
-        if not label.size:
+        (label,) = labels_or_none([sample.label])
+        if label is None:
             raise ValueError(
                 "With `samples='stratified'` there must be a class for each sample: "
                 "pass `y_true`, or a dataset of `(images, labels)`."
             )
-        label = int(label[0] if label.size == 1 else label.argmax())
-        seen[label] = seen.get(label, 0) + 1
-        return seen[label], label
+        # Of several classes the first; those without any come first.
+        first = min(classes_in(label), default=-1)
+        seen[first] = seen.get(first, 0) + 1
+        return seen[first], first
 
     return rank
 
@@ -141,12 +147,14 @@ def batches(data, y_true=None):
         TypeError: If `data` is none of these.
         ValueError: If labels are given twice, or not one for each sample.
     """
-    y_true = None if y_true is None else _numpy(y_true)
+    if y_true is not None:
+        y_true = list(y_true) if isinstance(y_true, tuple) else y_true
+        y_true = _as_labels(y_true, len(y_true))
     if isinstance(data, tf.data.Dataset):
         return _labelled(map(_batched, data), y_true)
     if isinstance(data, keras.utils.PyDataset):
-        return _labelled(map(_parts, map(_numpy, _items(data))), y_true)
-    inputs, labels = _parts(_numpy(_checked(data)))
+        return _labelled(map(_parts, _items(data)), y_true)
+    inputs, labels = _parts(_checked(data))
     _check_labelled_once(labels, y_true)
     return _slices(inputs, y_true if labels is None else labels)
 
@@ -212,7 +220,7 @@ def _slices(inputs, labels):
 
 
 def _batched(element):
-    inputs, labels = _parts(_numpy(element))
+    inputs, labels = _parts(element)
     if max(x.ndim for x in tree.flatten(inputs)) > 3:
         return inputs, labels
     # Images without a batch axis.
@@ -222,29 +230,42 @@ def _batched(element):
 
 def _parts(element):
     """Inputs and labels of what a dataset or a user holds together in a tuple."""
-    if not isinstance(element, tuple):
-        return element, None
-    inputs = element[0]
-    labels = element[1] if len(element) > 1 else None
-    # Labels of several outputs have no one class to name.
-    return inputs, labels if hasattr(labels, "ndim") else None
+    labels = None
+    if isinstance(element, tuple):
+        element, labels = (*element, None)[:2]
+    if isinstance(element, tuple):
+        # Several inputs: a dataset can hold them as a tuple or dict only.
+        element = list(element)
+    inputs = tree.map_structure(np.asarray, _without_lists(element))
+    first = tree.flatten(inputs)[0]
+    return inputs, _as_labels(labels, len(first) if first.ndim else None)
 
 
-def _numpy(structure):
-    return tree.map_structure(
-        lambda x: x if x is None else np.asarray(x), _as_leaves(structure)
-    )
+def _without_lists(inputs):
+    """Makes an array of nested lists of numbers, which are no structure of inputs."""
+    leaves = tree.flatten(inputs)
+    is_nested = isinstance(inputs, list) and not any(map(_is_array, leaves))
+    return np.asarray(inputs) if is_nested else inputs
 
 
-def _as_leaves(structure):
-    """Makes arrays of nested lists of numbers, which are no structure of inputs."""
-    if isinstance(structure, tuple):
-        return tuple(_as_leaves(part) for part in structure)
-    if isinstance(structure, list) and not any(
-        hasattr(leaf, "__array__") for leaf in tree.flatten(structure)
-    ):
-        return np.asarray(structure)
-    return structure
+def _is_array(value):
+    return hasattr(value, "__array__")
+
+
+def _as_labels(labels, length):
+    """Labels of one output as an array; those of several have no class to name.
+
+    A list has a label for each sample, where it has a number for each, or a row for
+    each of `length`; one of arrays has those of several outputs.
+    """
+    leaves = tree.flatten(labels)
+    are_numbers = all(not np.ndim(leaf) for leaf in leaves)
+    if isinstance(labels, list) and (are_numbers or len(labels) == length):
+        try:
+            return np.asarray(labels)
+        except ValueError:  # Rows of several lengths.
+            return None
+    return np.asarray(leaves[0]) if len(leaves) == 1 and labels is not None else None
 
 
 def _length(inputs):
@@ -257,6 +278,27 @@ def _length(inputs):
             f"{[np.shape(x) for x in tree.flatten(inputs)]}"
         )
     return lengths.pop()
+
+
+def in_batches(data):
+    """Returns a dataset of single images in batches; anything else as it is."""
+    if not isinstance(data, tf.data.Dataset):
+        return data
+    first = data.element_spec
+    first = first[0] if isinstance(first, tuple) else first
+    shapes = [
+        getattr(spec, "shape", tf.TensorShape(None)) for spec in tree.flatten(first)
+    ]
+    are_fixed = all(shape.is_fully_defined() for shape in shapes)
+    is_single = are_fixed and max(shape.rank for shape in shapes) == 3
+    return data.batch(BATCH) if is_single else data
+
+
+def length_of(data):
+    """Number of samples in arrays, `None` for datasets."""
+    if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
+        return None
+    return _length(_parts(data)[0])
 
 
 def check_ends(data, why):

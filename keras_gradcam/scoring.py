@@ -3,7 +3,7 @@
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_gradcam.logits import find_logits
+from keras_gradcam.logits import find_head, find_logits
 
 
 def scores(outputs, target, classes, logits=True):
@@ -127,6 +127,12 @@ def count_classes(outputs):
     if len(tree.flatten(outputs)) != 1:
         return None
     return class_columns(with_logits(outputs)).shape[-1]
+
+
+def head_of(outputs):
+    """What a model's only output ends in: "softmax", "sigmoid", or `None`."""
+    flat = tree.flatten(outputs)
+    return find_head(flat[0]) if len(flat) == 1 else None
 
 
 def class_columns(outputs):

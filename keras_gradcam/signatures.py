@@ -17,6 +17,14 @@ def _as_tensor(x):
     return ops.cast(x, keras.config.floatx()) if x.dtype == tf.float64 else x
 
 
+def as_declared(images, declared):
+    """Returns inputs in the structure that a model declares, a tuple as a list, say."""
+    both = isinstance(images, (list, tuple)) and isinstance(declared, (list, tuple))
+    if both and len(tree.flatten(images)) == len(tree.flatten(declared)):
+        return tree.pack_sequence_as(declared, tree.flatten(images))
+    return images
+
+
 def are_symbolic(images):
     """Whether a graph, or a functional model, is being built of `images`."""
     return not tf.executing_eagerly() or any(

@@ -2,14 +2,19 @@
 
 A sink is a callable `(step, panels, scalars)`: the step, an int; a dict from tag to a
 list of pictures, uint8 `(height, width, 3)`, one for each sample; a dict from name to
-float. If it has a method `close`, that is called when a training ends.
+float. Either dict may be empty. If it has a method `close`, that is called when a
+training ends.
 """
 
+import contextlib
+import fnmatch
 import itertools
+import math
 import os
 import re
 import socket
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +29,9 @@ _serial = itertools.count()
 
 # More frames than this make an animation that nobody waits for.
 MAX_FRAMES = 100
+
+# The tag of many layers is longer than a file's name may be.
+MAX_NAME = 120
 
 
 class EventFiles:
@@ -52,6 +60,7 @@ class EventFiles:
         self._path = None
         self._file = None
         self._last_step = None
+        self._found = {}
 
     def __call__(self, step, panels, scalars):
         summary = tf.compat.v1.Summary()
@@ -70,6 +79,15 @@ class EventFiles:
 
     def close(self):
         self._close()
+
+    def resume(self, step):
+        """Returns the last numbers of the run that a training goes on with at `step`.
+
+        An empty dict for a training that begins anew, or goes on in this process.
+        """
+        if self._directory is None:
+            self._directory = self._first_directory(step)
+        return self._found
 
     def make_directory(self):
         """Makes `log_dir`; what is wrong with it is then known before a training.
@@ -115,8 +133,12 @@ class EventFiles:
     def _first_directory(self, step):
         """The run to go on with, or a new one where the steps start over."""
         runs = self._runs()
-        if runs and _last_step_of(runs[-1]) < step:
-            return runs[-1]
+        if runs:
+            last_step, numbers = _last_of(runs[-1])
+            if last_step < step:
+                prefix = f"{self.name}/"
+                self._found = {k.removeprefix(prefix): x for k, x in numbers.items()}
+                return runs[-1]
         return self._free_directory()
 
     def _free_directory(self):
@@ -175,21 +197,25 @@ def _run_name(name, number):
 
 
 def _event_files(directory):
-    return sorted(tf.io.gfile.glob(os.path.join(directory, EVENT_FILES)))
+    # Not `glob`, which takes brackets in the name of the directory for a pattern.
+    if not tf.io.gfile.isdir(directory):
+        return []
+    names = fnmatch.filter(tf.io.gfile.listdir(directory), EVENT_FILES)
+    return [os.path.join(directory, name) for name in sorted(names)]
 
 
-def _last_step_of(directory):
-    """The last step of a run; of a file that was torn, the last that can be read."""
-    steps = [-np.inf]
+def _last_of(directory):
+    """The last step of a run, and the last value of each of its numbers."""
+    last_step, numbers = -math.inf, {}
     for path in _event_files(directory):
-        try:
+        with contextlib.suppress(tf.errors.DataLossError):  # A disk was full.
             for record in tf.data.TFRecordDataset(path):
                 event = tf.compat.v1.Event.FromString(record.numpy())
-                if event.summary.value:
-                    steps.append(event.step)
-        except tf.errors.OpError:
-            pass
-    return max(steps)
+                for value in event.summary.value:
+                    last_step = max(last_step, event.step)
+                    if value.metadata.plugin_data.plugin_name == "scalars":
+                        numbers[value.tag] = float(tf.make_ndarray(value.tensor))
+    return last_step, numbers
 
 
 class PictureFiles:
@@ -224,7 +250,8 @@ class PictureFiles:
                 "Argument `animation` must be 'webp', 'gif' or None. Received: "
                 f"animation={animation!r}"
             )
-        self.directory = Path(directory)
+        # Absolute: a training may change its directory.
+        self.directory = Path(directory).expanduser().absolute()
         self.animation = animation
         self.duration = duration
         # Of each folder, the steps that belong to this training.
@@ -256,10 +283,15 @@ class PictureFiles:
         chosen = np.linspace(0, len(steps) - 1, min(len(steps), MAX_FRAMES))
         frames = []
         for index in np.unique(chosen.round().astype(int)):
-            picture = np.asarray(Image.open(_picture(folder, steps[index])))
-            frames.append(
-                Image.fromarray(drawing.headed(picture, f"step {steps[index]}"))
-            )
+            path = _picture(folder, steps[index])
+            if path.exists():
+                picture = np.asarray(Image.open(path))
+                picture = drawing.headed(picture, f"step {steps[index]}")
+                frames.append(Image.fromarray(picture))
+        # An earlier training may have left pictures of another size.
+        frames = [frame for frame in frames if frame.size == frames[-1].size]
+        if not frames:
+            return
         shown = round(1000 * self.duration)
         frames[0].save(
             folder.with_suffix(f".{self.animation}"),
@@ -272,8 +304,11 @@ class PictureFiles:
 
 
 def _file_name(tag):
-    """A tag as a path, without what some file systems do not take."""
-    return re.sub(r'[<>:"\\|?*]', "_", tag)
+    """A tag as a path that every file system takes."""
+    name = re.sub(r'[<>:"\\|?*]', "_", tag)
+    if len(name) <= MAX_NAME:
+        return name
+    return f"{name[:MAX_NAME]}-{zlib.crc32(name.encode()):08x}"
 
 
 def _picture(folder, step):

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops, tree
 
-from keras_gradcam.answers import AnswerTarget, is_binary, labels_of
-from keras_gradcam.diagnosis import EmptyMapWarning
+from keras_gradcam import diagnosis
+from keras_gradcam.answers import AnswerTarget, Reading, labels_or_none
 from keras_gradcam.gradcam import GradCAM
-from keras_gradcam.images import to_uint8
+from keras_gradcam.images import guess_range, to_uint8
 from keras_gradcam.samples import stack
 
 
@@ -23,7 +23,6 @@ class Look(NamedTuple):
         pictures: uint8 `(samples, height, width, 3)`, what the heatmaps lie over.
         labels: List of labels, see `answers`.
         outputs: The model's outputs, a structure of arrays.
-        losses: List of floats, of the samples at the end that are there for their loss.
     """
 
     heatmaps: list
@@ -31,13 +30,12 @@ class Look(NamedTuple):
     pictures: np.ndarray
     labels: list
     outputs: Any
-    losses: list
 
 
 class Watch:
     """Looks at samples with a `GradCAM`, again and again.
 
-    Everything that can be wrong is found when it is made, without reading a weight.
+    What does not fit the model is found when it is made, without reading a weight.
 
     Args:
         model: A `keras.Model`.
@@ -46,7 +44,7 @@ class Watch:
         layer: See `GradCAM`.
         target: See `GradCAMCallback`; of a sequence, those of `samples`.
         value_range: See `GradCAMCallback`.
-        hardest: A `hardest.Hardest`, or `None`.
+        to_picture: See `GradCAMCallback`.
         options: Dict of other arguments of `GradCAM`.
 
     Raises:
@@ -54,71 +52,70 @@ class Watch:
     """
 
     def __init__(
-        self, model, samples, labels, layer, target, value_range, hardest, options
+        self, model, samples, labels, layer, target, value_range, to_picture, options
     ):
-        self.model = model
-        self.loss = getattr(model, "loss", None)
-        self._samples = samples
         self._labels = labels
-        self._value_range = value_range
-        self._hardest = hardest
-        self._answers = _answer_target(model, target, labels)
+        self._to_picture = to_picture
+        self._answers = None
+        if isinstance(target, str):
+            self._answers = target = _answer_target(model, target, labels)
+        if self._answers is not None:
+            self._answers.set_labels(labels)
         self.cam = GradCAM(
             model,
             layer,
-            target=target if self._answers is None else self._answers,
+            target=target,
             # Raw values, which compare between epochs; drawing normalises.
             **{**options, "normalize": None, "return_predictions": True},
         )
         self._inputs = stack(samples)
-        self._warned = False
-        if self._answers is not None:
-            self._answers.set_labels(labels)
-        self.cam.trace(self._inputs)
-        if hardest is not None:
-            hardest.check(model)
+        traced = self.cam.trace(self._inputs)
+        self.names = self._names(tree.flatten(traced["heatmaps"]))
         _check_labels(labels, self.cam.classes)
+        self.reading = Reading(getattr(model, "loss", None), self.cam.head, labels)
         self._picture_input = self._find_picture_input()
-        self.pictures = self._pictures_of(self._inputs)
+        # Once for all: a range that is guessed anew may be another one.
+        drawn = self._drawn(self._inputs)
+        self._value_range = guess_range(drawn) if value_range is None else value_range
+        self.pictures = to_uint8(drawn, self._value_range)
+        self._has_warned = False
 
-    def look(self, with_hardest=False):
-        """Looks at the model as it is now.
-
-        Args:
-            with_hardest: Whether to look at the hardest samples too.
+    def look(self):
+        """Looks at the samples with the model as it is now.
 
         Returns:
             A `Look`.
         """
-        found = []
-        if with_hardest and self._hardest is not None:
-            found = self._hardest.find(self.model)
-        hardest = [sample for _, sample in found]
-        inputs = stack([*self._samples, *hardest]) if found else self._inputs
-        more = labels_of([sample.label for sample in hardest])
-        labels = self._labels + ([None] * len(hardest) if more is None else more)
+        return self._look(self._inputs, self._labels, self.pictures)
+
+    def look_at(self, samples):
+        """Looks at other samples, each a `samples.Sample`."""
+        inputs = stack(samples)
+        labels = labels_or_none([sample.label for sample in samples])
+        pictures = to_uint8(self._drawn(inputs), self._value_range)
+        return self._look(inputs, labels, pictures)
+
+    def _look(self, inputs, labels, pictures):
         if self._answers is not None:
             self._answers.set_labels(labels)
-        result = self._explain(inputs)
-        columns = tree.flatten(result["heatmaps"])
+        heatmaps, outputs, checks = self.cam.call_quietly(inputs)
+        self._warn(checks)
         return Look(
-            [array for column in columns for array in _one_per_score(column)],
-            self._names(columns),
-            self._pictures_of(inputs) if found else self.pictures,
+            [x for layer in tree.flatten(heatmaps) for x in _one_per_score(layer)],
+            self.names,
+            pictures,
             labels,
-            tree.map_structure(_as_array, result["predictions"]),
-            [loss for loss, _ in found],
+            tree.map_structure(_as_array, outputs),
         )
 
-    def _explain(self, inputs):
-        with warnings.catch_warnings():
-            # An empty map is no news in training, and the panel shows it. What else
-            # there is to say is said once.
-            warnings.simplefilter(
-                "ignore", Warning if self._warned else EmptyMapWarning
-            )
-            self._warned = True
-            return self.cam(inputs)
+    def _warn(self, checks):
+        """Warns once; not of empty maps, which are no news in training."""
+        if self._has_warned:
+            return
+        self._has_warned = True
+        for text, category in diagnosis.warnings_of(checks):
+            if category is not diagnosis.EmptyMapWarning:
+                warnings.warn(text, category, stacklevel=4)
 
     def _names(self, columns):
         layers = self.cam.layer if isinstance(self.cam.layer, list) else [""]
@@ -146,42 +143,57 @@ class Watch:
         images = [n for n, x in enumerate(flat) if x.ndim == 4]
         return (images or [0])[0] if index is None else index
 
-    def _pictures_of(self, inputs):
-        images = tree.flatten(inputs)[self._picture_input]
-        return pictures_of(images, self._value_range)
+    def _drawn(self, inputs):
+        return drawn_of(tree.flatten(inputs)[self._picture_input], self._to_picture)
 
 
-def pictures_of(images, value_range):
-    """Returns what panels show of images.
+def drawn_of(images, to_picture=None):
+    """Returns the images that panels show.
 
     Raises:
-        ValueError: If these are no images, or their range cannot be guessed.
+        ValueError: If there is not one picture for each image.
     """
     if images.ndim != 4:
         raise ValueError(
             "Argument `images` must have the shape `(samples, height, width, channels)`"
             f": panels are drawn of images. Received: an array of shape {images.shape}"
         )
-    return to_uint8(images, value_range)
+    if to_picture is None:
+        _check_channels(images)
+        return images
+    drawn = np.asarray(to_picture(images))
+    if drawn.ndim != 4 or drawn.shape[:3] != images.shape[:3]:
+        raise ValueError(
+            "Argument `to_picture` must return one picture of the same height and width"
+            f" for each image. Received: shape {drawn.shape} for images of shape "
+            f"{images.shape}"
+        )
+    return drawn
+
+
+def _check_channels(images):
+    if not {images.shape[-1], images.shape[1]} & {1, 3, 4}:
+        raise ValueError(
+            "Argument `images` must have 1, 3 or 4 channels to be drawn. Pass "
+            "`to_picture`, such as `to_picture=lambda images: images[..., :3]`. "
+            f"Received: images of shape {images.shape}"
+        )
 
 
 def _answer_target(model, target, labels):
-    """The target that reads `labels`; `None` where there is no need of one."""
-    word = "pred" if target is None else target
-    if not isinstance(word, str):
-        return None
-    if word not in ("pred", "true", "both"):
+    """The target that a word stands for; `None` for what `GradCAM` explains anyhow."""
+    if target not in ("pred", "true", "both"):
         raise ValueError(
             "Argument `target` must be 'pred', 'true', 'both' or a target of `GradCAM`."
             f" Received: target={target!r}"
         )
-    if word != "pred" and None in labels:
+    if target != "pred" and None in labels:
         raise ValueError(
-            f"With `target={word!r}` there must be a true class for each sample: pass "
-            "`y_true`, or a dataset of `(images, labels)`."
+            f"With `target={target!r}` there must be a true class for each sample: pass"
+            " `y_true`, or a dataset of `(images, labels)`."
         )
-    binary = is_binary(model)
-    return AnswerTarget(word, binary) if word != "pred" or binary else None
+    are_logits = Reading(getattr(model, "loss", None), None, labels).are_logits
+    return AnswerTarget(target, are_logits) if target != "pred" or are_logits else None
 
 
 def _check_labels(labels, classes):

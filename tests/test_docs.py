@@ -173,7 +173,7 @@ def test_changelog_has_the_version():
 
 
 def test_picture_of_the_readme_is_small():
-    for name in ("demo.png", "tensorboard.png"):
+    for name in ("demo.png", "tensorboard.png", "time_series.png"):
         assert os.path.getsize(ROOT / "docs" / name) < 400_000
 
 

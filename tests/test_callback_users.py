@@ -1,0 +1,405 @@
+"""What users bring to the training callback: odd data, odd models, odd habits."""
+
+import copy
+import csv
+import os
+import threading
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import L, make_classifier
+from trainings import Keeps, fit, make_data, make_trainable, steps_of, written
+
+import keras_gradcam as kg
+from keras_gradcam import metrics
+
+
+@pytest.fixture
+def data():
+    return make_data()
+
+
+# Data.
+
+
+@pytest.mark.parametrize("form", ["arrays", "dataset"])
+def test_several_inputs_in_a_tuple(data, form):
+    """A dataset has no other way to hold them."""
+    images, labels = data
+    inputs = images, np.ones((40, 5), "float32")
+    picture, table = keras.Input((16, 12, 3)), keras.Input((5,))
+    x = L.GlobalAveragePooling2D()(L.Conv2D(4, 3, name="last")(picture))
+    model = keras.Model([picture, table], L.Dense(4)(L.Concatenate()([x, table])))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    dataset = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(8)
+    given = dataset if form == "dataset" else (inputs, labels)
+    kept = Keeps()
+    callback = kg.GradCAMCallback(
+        given, hardest=given, num_hardest=2, log_dir=None, sinks=[kept]
+    )
+    model.fit(dataset, shuffle=False, verbose=0, callbacks=[callback])
+    assert len(kept.panels[0]["gradcam/last"]) == 8
+    assert len(kept.panels[0]["gradcam/highest loss"]) == 2
+    raw = kg.GradCAM(model, normalize=None)([images[:8], inputs[1][:8]])
+    peak = pytest.approx(metrics.peak_strength(raw), rel=1e-5)
+    assert kept.scalars[0]["peak"] == peak
+
+
+@pytest.mark.parametrize("form", ["numbers", "rows"])
+@pytest.mark.parametrize("place", ["tuple", "argument"])
+def test_labels_in_a_list(data, form, place):
+    images, labels = data
+    labels = list(labels) if form == "numbers" else list(np.eye(4)[labels])
+    arguments = ((images, labels),) if place == "tuple" else (images, labels)
+    assert kg.GradCAMCallback(*arguments)._labels == list(data[1][:8])
+
+
+def test_labels_of_several_outputs_are_passed_over(data):
+    for labels in ([data[1], data[1]], {"a": data[1], "b": data[1]}):
+        assert kg.GradCAMCallback((data[0], labels))._labels == [None] * 8
+    assert kg.GradCAMCallback((data[0], {"a": data[1]}))._labels == list(data[1][:8])
+
+
+def test_images_that_cannot_be_drawn_as_they_are(data):
+    images = np.random.default_rng(0).normal(size=(40, 16, 12, 6)).astype("float32")
+    model = keras.Sequential(
+        [
+            keras.Input((16, 12, 6)),
+            L.Conv2D(4, 3, activation="relu", name="last"),
+            L.GlobalAveragePooling2D(),
+            L.Dense(4, activation="softmax"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    kept = Keeps()
+    callback = kg.GradCAMCallback(
+        images,
+        to_picture=lambda x: x[..., [4, 2, 0]],
+        value_range=(-3, 3),
+        log_dir=None,
+        sinks=[kept],
+    )
+    model.fit(images, data[1], verbose=0, callbacks=[callback])
+    expected = kg.to_uint8(images[0][..., [4, 2, 0]], value_range=(-3, 3))
+    drawn = kept.panels[0]["gradcam/last"][0]
+    np.testing.assert_array_equal(drawn[7:224:14, 7:168:14], expected)
+    with pytest.raises(ValueError, match="Pass `to_picture`"):
+        kg.GradCAMCallback(images)
+    with pytest.raises(ValueError, match="`to_picture` must return one picture"):
+        kg.GradCAMCallback(images, to_picture=lambda x: x[:3, ..., :3])
+
+
+def test_the_samples_are_a_copy(data):
+    images = data[0].copy()
+    callback = kg.GradCAMCallback(images, data[1])
+    images[:] = 0
+    np.testing.assert_array_equal(callback._chosen[3].inputs, data[0][3])
+    assert callback._chosen[3].inputs.base is None
+
+
+def test_long_and_low_images_are_not_enlarged_out_of_bounds():
+    kept = Keeps()
+    images = np.random.default_rng(0).random((4, 8, 900, 1)).astype("float32")
+    model = keras.Sequential(
+        [
+            keras.Input((8, 900, 1)),
+            L.Conv2D(2, 3, activation="relu"),
+            L.GlobalAveragePooling2D(),
+            L.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    callback = kg.GradCAMCallback(images, log_dir=None, sinks=[kept], grid=True)
+    model.fit(images, np.zeros(4), verbose=0, callbacks=[callback])
+    for pictures in kept.panels[0].values():
+        assert max(pictures[0].shape) <= 32_100
+
+
+# Models.
+
+
+def test_a_model_that_is_changed_and_compiled_anew(data):
+    kept = Keeps()
+    model = make_trainable()
+    callback = kg.GradCAMCallback(*data, log_dir=None, sinks=[kept], num_samples=1)
+    fit(model, data, [callback], epochs=1)
+    model.layers[-1].activation = keras.activations.linear
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    fit(model, data, [callback], epochs=1)
+    row = keras.ops.softmax(model.predict(data[0][:1], verbose=0))[0].numpy()
+    best = row.argmax()
+    caption = f"true 0, predicted {best} ({row[best]:.0%})"
+    heatmap = kg.GradCAM(model)(data[0][:1])[0]
+    image = kg.to_uint8(data[0][0], value_range=(0, 1))
+    expected = kg.panel(image, heatmap, caption, bool(best == 0))
+    np.testing.assert_array_equal(kept.panels[0]["gradcam/last"][0], expected)
+
+
+def test_one_callback_with_two_models(data, tmp_path):
+    callback = kg.GradCAMCallback(*data, log_dir=tmp_path, update_freq=2)
+    for _ in range(2):
+        fit(make_trainable(), data, [callback], epochs=1, batch_size=10)
+    assert steps_of(tmp_path) == steps_of(tmp_path, "gradcam-2") == [0, 2, 4]
+
+
+def test_gradient_accumulation_counts_batches(data, tmp_path):
+    optimizer = keras.optimizers.SGD(gradient_accumulation_steps=4)
+    model = make_trainable(optimizer=optimizer)
+    callback = kg.GradCAMCallback(*data, log_dir=tmp_path, update_freq=4)
+    # 8 batches an epoch.
+    fit(model, data, [callback], epochs=1, batch_size=5)
+    fit(model, data, [callback], epochs=2, batch_size=5, initial_epoch=1)
+    assert steps_of(tmp_path) == [0, 4, 8, 12, 16]
+
+
+# Colours and captions.
+
+
+def test_each_map_without_evidence_is_named(data):
+    """A map of several that is empty is not the model's silence on all of them."""
+    kept = Keeps()
+    model = make_trainable()
+    callback = kg.GradCAMCallback(
+        *data, layer=["first", "last"], log_dir=None, sinks=[kept], num_samples=1
+    )
+
+    class Silences(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            weight, bias = model.get_layer("last").get_weights()
+            model.get_layer("last").set_weights([0 * weight, 0 * bias - 1])
+
+    model.optimizer.learning_rate = 0
+    fit(model, data, [callback, Silences()], epochs=1)
+    row = model.predict(data[0][:1], verbose=0)[0]
+    best = row.argmax()
+    caption = (
+        f"true 0, predicted {best} ({row[best]:.0%}), first: no evidence, last: no "
+        "evidence"
+    )
+    expected = kg.panel(
+        kg.to_uint8(data[0][0], value_range=(0, 1)),
+        [np.zeros((16, 12))] * 2,
+        caption,
+        bool(best == 0),
+        titles=["first", "last"],
+    )
+    np.testing.assert_array_equal(kept.panels[0]["gradcam/first, last"][0], expected)
+
+
+def test_a_layer_that_is_dead_at_first_gets_its_scale_later(data):
+    """And no scale of its own is made up for it, nor for the others."""
+    kept = Keeps()
+    model = make_trainable()
+    model.optimizer.learning_rate = 0
+
+    class Revives(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            _, bias = model.get_layer("last").get_weights()
+            weight = np.random.default_rng(0).random((3, 3, 4, 6))
+            model.get_layer("last").set_weights([weight * (epoch > 0), bias])
+
+    callback = kg.GradCAMCallback(
+        *data, layer=["first", "last"], scale="run", log_dir=None, sinks=[kept]
+    )
+    fit(model, data, [callback, Revives()], epochs=3)
+    assert "last_scale" not in kept.scalars[0]
+    for name in ("first", "last"):
+        peak = kept.scalars[1][f"{name}_peak"]
+        assert kept.scalars[1][f"{name}_scale"] == pytest.approx(peak)
+        assert kept.scalars[2][f"{name}_scale"] == kept.scalars[1][f"{name}_scale"]
+
+
+def test_a_resumed_training_keeps_its_color_scale(data, tmp_path):
+    model = make_trainable(optimizer=keras.optimizers.Adam(0.05))
+    for initial_epoch in (0, 3):
+        callback = kg.GradCAMCallback(*data, scale="run", log_dir=tmp_path)
+        fit(
+            model,
+            data,
+            [callback],
+            epochs=initial_epoch + 3,
+            initial_epoch=initial_epoch,
+        )
+    curves = written(tmp_path, "scalars")["gradcam"]
+    assert list(curves["gradcam/scale"]) == list(range(6)) or list(
+        curves["gradcam/scale"]
+    ) == [-1, *range(6)]
+    assert len(set(curves["gradcam/scale"].values())) == 1
+    assert len(set(curves["gradcam/peak"].values())) == 7
+
+
+def test_what_waited_for_a_scale_in_vain_is_not_mixed_in(data, tmp_path):
+    class Interrupts(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    callback = kg.GradCAMCallback(*data, scale="run", log_dir=tmp_path)
+    model = make_trainable()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, data, [callback, Interrupts()])
+    fit(model, data, [callback], epochs=2)
+    assert steps_of(tmp_path) == [-1, 0, 1]
+
+
+def test_signed_maps_of_a_callable_activation_are_drawn(data):
+    kept = Keeps()
+    callback = kg.GradCAMCallback(
+        *data, activation=keras.activations.tanh, log_dir=None, sinks=[kept]
+    )
+    fit(make_trainable(), data, [callback], epochs=1)
+    assert list(kept.panels) == [-1, 0]
+
+
+# What fails.
+
+
+def test_what_is_extra_fails_alone(data, tmp_path, monkeypatch):
+    """Neither the numbers nor the panels go down with the search for high losses."""
+    callback = kg.GradCAMCallback(*data, hardest=data, log_dir=tmp_path)
+    monkeypatch.setattr(callback._hardest, "find", lambda: 1 / 0)
+    with pytest.warns(UserWarning, match="ZeroDivisionError"):
+        history = fit(make_trainable(), data, [callback]).history
+    assert np.isfinite(history["gradcam_peak"]).all()
+    assert steps_of(tmp_path) == [-1, 0, 1, 2]
+
+
+def test_numbers_are_written_when_drawing_fails(data, tmp_path, monkeypatch):
+    callback = kg.GradCAMCallback(*data, log_dir=tmp_path)
+    monkeypatch.setattr("keras_gradcam.album.panels.panel", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("keras_gradcam.callback.check_size", lambda *a: None)
+    with pytest.warns(UserWarning, match="ZeroDivisionError"):
+        fit(make_trainable(), data, [callback])
+    steps = steps_of(tmp_path, tag="gradcam/peak", plugin="scalars")
+    assert steps == [-1, 0, 1, 2]
+
+
+def test_the_keys_of_the_logs_are_always_the_same(data, tmp_path, monkeypatch):
+    """A CSV file has the columns of its first row, a file name those it was given."""
+    model = make_trainable()
+    path = tmp_path / "log.csv"
+
+    def train(initial_epoch):
+        callback = kg.GradCAMCallback(*data, log_dir=None)
+        csv_file = keras.callbacks.CSVLogger(path, append=True)
+        checkpoint = keras.callbacks.ModelCheckpoint(
+            str(tmp_path / "{epoch}-{gradcam_drift:.2f}-{gradcam_peak:.2f}.keras")
+        )
+        callbacks = [callback, csv_file, checkpoint]
+        epochs = initial_epoch + 2
+        return fit(model, data, callbacks, epochs, initial_epoch=initial_epoch).history
+
+    train(0)
+    resumed = train(2)
+    assert np.isnan(resumed["gradcam_drift"][0])
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [0, 1, 2, 3]
+    assert float(rows[3]["gradcam_drift"]) == pytest.approx(resumed["gradcam_drift"][1])
+    monkeypatch.setattr("keras_gradcam.watch.Watch.look", lambda self: 1 / 0)
+    with pytest.warns(UserWarning, match="ZeroDivisionError"):
+        failed = train(4)
+    assert failed.keys() == resumed.keys()
+    assert np.isnan(failed["gradcam_peak"]).all()
+
+
+def test_each_training_says_again_that_something_fails(data):
+    def offline(step, panels, scalars):
+        raise ConnectionError
+
+    callback = kg.GradCAMCallback(*data, log_dir=None, sinks=offline)
+    model = make_trainable()
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="ConnectionError"):
+            fit(model, data, [callback])
+
+
+def test_two_callbacks_of_one_name_are_noticed(data):
+    callbacks = [kg.GradCAMCallback(*data, log_dir=None) for _ in range(2)]
+    with pytest.warns(UserWarning, match="Two `GradCAMCallback`s have the name"):
+        fit(make_trainable(), data, callbacks)
+
+
+# Habits.
+
+
+def test_the_directory_may_be_changed_in_training(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    callback = kg.GradCAMCallback(
+        *data, log_dir="logs", sinks=[kg.sinks.PictureFiles("png")]
+    )
+    (tmp_path / "elsewhere").mkdir()
+
+    class Moves(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            os.chdir(tmp_path / "elsewhere")
+
+    fit(make_trainable(), data, [callback, Moves()])
+    assert steps_of(tmp_path / "logs") == [-1, 0, 1, 2]
+    assert len(list((tmp_path / "png/gradcam/last/00").glob("*.png"))) == 4
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_brackets_in_the_name_of_a_directory(data, tmp_path):
+    log_dir = tmp_path / "logs[1]*?"
+    for _ in range(2):
+        fit(make_trainable(), data, [kg.GradCAMCallback(*data, log_dir=log_dir)], 1)
+    assert sorted(written(log_dir)) == ["gradcam", "gradcam-2"]
+
+
+def test_tuners_copy_callbacks(data):
+    dataset = tf.data.Dataset.from_tensor_slices(data).batch(8)
+    original = kg.GradCAMCallback(dataset, hardest=dataset, log_dir=None)
+    histories = [
+        fit(make_trainable(), data, [copy.deepcopy(original)], 1).history
+        for _ in range(2)
+    ]
+    assert histories[0]["gradcam_peak"] == histories[1]["gradcam_peak"]
+
+
+def test_a_training_loop_of_ones_own(data):
+    kept = Keeps()
+    model = make_trainable()
+    callback = kg.GradCAMCallback(*data, log_dir=None, sinks=[kept])
+    callbacks = keras.callbacks.CallbackList([callback], model=model)
+    callbacks.on_train_begin()
+    for epoch in range(2):
+        callbacks.on_epoch_begin(epoch)
+        model.train_on_batch(*data)
+        callbacks.on_epoch_end(epoch, {})
+    callbacks.on_train_end()
+    assert list(kept.panels) == [-1, 0, 1]
+    assert kept.closed == 1
+
+
+def test_filters_of_warnings_are_left_alone(data):
+    """Whatever threads do at the same time, and whatever a user wants to see once."""
+    before = list(warnings.filters)
+    callbacks = [kg.GradCAMCallback(*data, log_dir=None) for _ in range(3)]
+    models = [make_classifier() for _ in callbacks]
+    for model in models:
+        model.compile("sgd", "sparse_categorical_crossentropy")
+    threads = [
+        threading.Thread(target=fit, args=(model, data, [callback]))
+        for model, callback in zip(models, callbacks, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert warnings.filters == before
+
+
+def test_a_probability_that_hides_its_logits_is_warned_of_once(data):
+    """The sum of two softmaxes has no logits."""
+    inputs = keras.Input((16, 12, 3))
+    x = L.Conv2D(4, 3, activation="relu")(inputs)
+    x = L.GlobalAveragePooling2D()(x)
+    halves = [L.Dense(4, activation="softmax")(x) for _ in range(2)]
+    model = keras.Model(inputs, L.Average()(halves))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.warns(UserWarning, match="logits behind them cannot be") as warned:
+        fit(model, data, [kg.GradCAMCallback(*data, log_dir=None)])
+    assert len([w for w in warned if "logits behind" in str(w.message)]) == 1
