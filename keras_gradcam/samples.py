@@ -233,9 +233,6 @@ def _parts(element):
     labels = None
     if isinstance(element, tuple):
         element, labels = (*element, None)[:2]
-    if isinstance(element, tuple):
-        # Several inputs: a dataset can hold them as a tuple or dict only.
-        element = list(element)
     inputs = tree.map_structure(np.asarray, _without_lists(element))
     first = tree.flatten(inputs)[0]
     return inputs, _as_labels(labels, len(first) if first.ndim else None)

@@ -229,8 +229,13 @@ def test_one_color_scale_for_the_whole_run(data):
             model.layers[-1].set_weights([10 * weight, bias])
 
     callback = kg.GradCAMCallback(*data, scale="run", log_dir=None, sinks=[kept])
+    untrained = kg.GradCAM(model, normalize=None)(data[0][:8]).numpy()
     fit(model, data, [callback, Strengthens()], epochs=3)
     assert list(kept.panels) == [-1, 0, 1, 2]
+    for drawn, values in zip(kept.panels[-1]["gradcam/last"], untrained, strict=True):
+        heatmap = values / (values + strengths[0])
+        expected = kg.panel(np.zeros((16, 12, 3), "uint8"), heatmap)
+        np.testing.assert_array_equal(drawn[:224, 168:336], expected[:, 168:336])
     assert strengths[2] > 5 * strengths[1] > 25 * strengths[0]
     model.layers[-1].set_weights([w / 10 for w in model.layers[-1].get_weights()])
     raw = kg.GradCAM(model, normalize=None)(data[0][:8]).numpy()
@@ -457,6 +462,23 @@ def test_freq_and_initial_epoch(data, tmp_path):
     never = kg.GradCAMCallback(*data, log_dir=tmp_path / "never", freq=0)
     assert set(fit(model, data, [never]).history) == {"accuracy", "loss"}
     assert written(tmp_path / "never") == {}
+
+
+def test_a_step_is_handed_out_once(data):
+    """With all that there is of it, also the last one and that of a stop."""
+    calls = []
+
+    def sink(step, panels, scalars):
+        calls.append((step, bool(panels), bool(scalars)))
+
+    stop = keras.callbacks.EarlyStopping("loss", mode="max", patience=0)
+    for callbacks, last in (([], 6), ([stop], 1)):
+        calls.clear()
+        callback = kg.GradCAMCallback(*data, log_dir=None, freq=5, sinks=sink)
+        fit(make_trainable(), data, [*callbacks, callback], epochs=7)
+        drawn = {-1, 0, 5, last}
+        expected = [(step, step in drawn, True) for step in range(-1, last + 1)]
+        assert calls == expected
 
 
 @pytest.mark.parametrize("order", [1, -1])

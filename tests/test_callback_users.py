@@ -126,10 +126,10 @@ def test_a_model_that_is_changed_and_compiled_anew(data):
     model = make_trainable()
     callback = kg.GradCAMCallback(*data, log_dir=None, sinks=[kept], num_samples=1)
     fit(model, data, [callback], epochs=1)
-    model.layers[-1].activation = keras.activations.linear
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.get_layer("last").activation = keras.activations.tanh
+    model.compile("sgd", model.loss)
     fit(model, data, [callback], epochs=1)
-    row = keras.ops.softmax(model.predict(data[0][:1], verbose=0))[0].numpy()
+    row = model.predict(data[0][:1], verbose=0)[0]
     best = row.argmax()
     caption = f"true 0, predicted {best} ({row[best]:.0%})"
     heatmap = kg.GradCAM(model)(data[0][:1])[0]
@@ -153,6 +153,33 @@ def test_gradient_accumulation_counts_batches(data, tmp_path):
     fit(model, data, [callback], epochs=1, batch_size=5)
     fit(model, data, [callback], epochs=2, batch_size=5, initial_epoch=1)
     assert steps_of(tmp_path) == [0, 4, 8, 12, 16]
+    # A callback of a new process knows the optimizer alone.
+    another = kg.GradCAMCallback(*data, log_dir=tmp_path, update_freq=4)
+    fit(model, data, [another], epochs=3, batch_size=5, initial_epoch=2)
+    assert steps_of(tmp_path) == [0, 4, 8, 12, 16, 20, 24]
+
+
+@pytest.mark.parametrize("head", ["sigmoid", "logits"])
+def test_captions_of_a_multi_label_model(data, head):
+    several = np.array([[1, 0, 1, 0], [0, 1, 1, 1], [0, 0, 0, 1]])
+    model = make_classifier(activation="sigmoid" if head == "sigmoid" else None)
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=head == "logits"))
+    kept = Keeps()
+    callback = kg.GradCAMCallback(
+        data[0][:3], several, label_map="abcd", log_dir=None, sinks=[kept]
+    )
+    model.fit(data[0][:3], several, verbose=0, callbacks=[callback])
+    row = model.predict(data[0][:1], verbose=0)[0]
+    row = row if head == "sigmoid" else keras.ops.sigmoid(row).numpy()
+    found = np.flatnonzero(row > 0.5)
+    names = " + ".join(f"{'abcd'[n]} ({row[n]:.0%})" for n in found)
+    expected = kg.panel(
+        kg.to_uint8(data[0][0], value_range=(0, 1)),
+        kg.GradCAM(model)(data[0][:1])[0],
+        f"true a + c, predicted {names or 'none'}",
+        found.tolist() == [0, 2],
+    )
+    np.testing.assert_array_equal(kept.panels[0]["gradcam/last"][0], expected)
 
 
 # Colours and captions.
@@ -251,6 +278,33 @@ def test_signed_maps_of_a_callable_activation_are_drawn(data):
     )
     fit(make_trainable(), data, [callback], epochs=1)
     assert list(kept.panels) == [-1, 0]
+
+
+def test_high_losses_are_drawn_in_the_range_of_the_samples(data):
+    """Of images that are augmented, say, and have no outline of their own."""
+    wider = 1.4 * data[0] - 0.2
+    kept = Keeps()
+    callback = kg.GradCAMCallback(
+        *data,
+        hardest=(wider, data[1]),
+        boxes=np.tile([2, 3, 9, 8], (40, 1)),
+        log_dir=None,
+        sinks=[kept],
+    )
+    fit(make_trainable(), data, [callback], epochs=1)
+    clipped = kg.to_uint8(wider, value_range=(0, 1))
+    for drawn in kept.panels[0]["gradcam/highest loss"]:
+        assert (drawn[7:224:14, 7:168:14] == clipped).all(axis=(1, 2, 3)).any()
+
+
+def test_a_model_that_is_dead_from_the_start_is_no_error(data):
+    """Nor a warning: the panels show it, and the share of empty maps tells."""
+    model = make_trainable()
+    last = model.get_layer("last")
+    last.set_weights([0 * w - 1 for w in last.get_weights()])
+    callback = kg.GradCAMCallback(*data, log_dir=None)
+    history = fit(model, data, [callback], epochs=1).history
+    assert history["gradcam_empty"] == [1]
 
 
 # What fails.

@@ -160,6 +160,28 @@ def test_long_trainings_are_thinned_out_from_first_to_last(tmp_path):
     assert found[0] == 0 and abs(int(found[-1]) - MAX_FRAMES - 29) <= 2
 
 
+def test_frames_of_another_size_or_gone_are_left_out(tmp_path):
+    earlier = PictureFiles(tmp_path)
+    earlier(0, {"a": [np.zeros((50, 60, 3), np.uint8)]}, {})
+    sink = PictureFiles(tmp_path, "gif")
+    for step in range(1, 5):
+        write(sink, step, tag="a")
+    (tmp_path / "a/00/000003.png").unlink()
+    sink.close()
+    found = list(frames_of(tmp_path / "a/00.gif"))
+    np.testing.assert_allclose(found, [20, 30, 50], atol=2)
+
+
+def test_a_tag_that_is_no_file_name(tmp_path):
+    tags = ["gradcam/" + ", ".join(["layer:1"] * n) for n in (1, 60, 61)]
+    sink = PictureFiles(tmp_path)
+    for tag in tags:
+        write(sink, 0, tag=tag, count=1)
+    paths = list(tmp_path.rglob("*.png"))
+    assert len(paths) == 3
+    assert not any(":" in str(path) for path in paths)
+
+
 def test_an_unknown_animation():
     with pytest.raises(ValueError, match="'webp', 'gif' or None.*'mp4'"):
         PictureFiles("pictures", "mp4")
