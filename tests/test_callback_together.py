@@ -202,8 +202,11 @@ def test_with_a_train_step_of_ones_own(data, tmp_path):
         model.compile()
         callback = kg.GradCAMCallback(*data, log_dir=log_dir, **options)
         history = fit(model, data, [callback], epochs=2, batch_size=10).history
-        assert steps_of(log_dir, tag=f"gradcam/{model.model.name}/last") == steps
+        tag = f"gradcam/{model.model.name}/last"
+        assert steps_of(log_dir, tag=tag) == steps
         assert len(history["gradcam_peak"]) == 2
+        fit(model, data, [callback], epochs=3, initial_epoch=2, batch_size=10)
+        assert steps_of(log_dir, tag=tag) == steps + ([9, 12] if options else [2])
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
