@@ -12,13 +12,13 @@ from keras_gradcam import settings
 from keras_gradcam.album import Album, check_size
 from keras_gradcam.answers import classes_in
 from keras_gradcam.captions import Captions, name_of
+from keras_gradcam.event_files import EventFiles
 from keras_gradcam.hardest import Hardest
 from keras_gradcam.images import to_uint8
 from keras_gradcam.journal import Journal
 from keras_gradcam.measures import Measures
 from keras_gradcam.samples import choose, length_of, stack
 from keras_gradcam.scale import Scale
-from keras_gradcam.sinks import EventFiles
 from keras_gradcam.watch import Watch, drawn_of
 
 # The step of the model before the first epoch, which is step 0.

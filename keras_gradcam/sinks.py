@@ -1,4 +1,4 @@
-"""Where panels and numbers go: TensorBoard's event files, picture files, animations.
+"""Where panels and numbers go besides TensorBoard: picture files and animations.
 
 A sink is a callable `(step, panels, scalars)`: the step, an int; a dict from tag to a
 list of pictures, uint8 `(height, width, 3)`, one for each sample; a dict from name to
@@ -6,216 +6,19 @@ float. Either dict may be empty. If it has a method `close`, that is called when
 training ends.
 """
 
-import contextlib
-import fnmatch
-import itertools
-import math
-import os
 import re
-import socket
-import time
 import zlib
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from keras_gradcam import panels as drawing
-
-EVENT_FILES = "events.out.tfevents.*"
-
-# Numbers the event files of a process: the clock may stand still.
-_serial = itertools.count()
+from keras_gradcam.panels import headed
 
 # More frames than this make an animation that nobody waits for.
 MAX_FRAMES = 100
 
 # The tag of many layers is longer than a file's name may be.
 MAX_NAME = 120
-
-
-class EventFiles:
-    """Writes into event files, for TensorBoard, which need not be installed.
-
-    Each training that begins anew gets a run of its own: `name`, `name-2` and so on.
-    One that goes on, at a later step, goes on in the last run, also in a new process.
-
-    Args:
-        log_dir: Directory of TensorBoard's runs, local or any that `tf.io.gfile` knows.
-        name: Name of the run, and the group of its tags.
-        image_format: `"jpeg"` or `"png"`.
-        description: Markdown, shown with the pictures.
-
-    Raises:
-        OSError, tf.errors.OpError: From a call, if the disk does not take it all. The
-            next call begins a new file, so that nothing written later is lost.
-    """
-
-    def __init__(self, log_dir, name="gradcam", image_format="jpeg", description=""):
-        self.log_dir = os.fspath(log_dir)
-        self.name = name
-        self.image_format = image_format
-        self.description = description
-        self._directory = None
-        self._path = None
-        self._file = None
-        self._last_step = None
-        self._found = {}
-
-    def __call__(self, step, panels, scalars):
-        summary = tf.compat.v1.Summary()
-        for tag, pictures in panels.items():
-            summary.value.append(self._image(tag, pictures))
-        for name, value in scalars.items():
-            summary.value.append(_scalar(f"{self.name}/{name}", value))
-        self._open(step)
-        try:
-            self._write(summary=summary, step=step)
-        except Exception:
-            # What follows a torn record could not be read.
-            self._close()
-            raise
-        self._last_step = step
-
-    def close(self):
-        self._close()
-
-    def resume(self, step):
-        """Returns the last numbers of the run that a training goes on with at `step`.
-
-        An empty dict for a training that begins anew, or goes on in this process.
-        """
-        if self._directory is None:
-            self._directory = self._first_directory(step)
-        return self._found
-
-    def make_directory(self):
-        """Makes `log_dir`; what is wrong with it is then known before a training.
-
-        Raises:
-            OSError: If it cannot be made.
-        """
-        try:
-            tf.io.gfile.makedirs(self.log_dir)
-        except tf.errors.OpError as error:
-            raise OSError(
-                "Argument `log_dir` must be a directory that can be made. Received: "
-                f"log_dir={self.log_dir!r} ({error.message})"
-            ) from error
-
-    def _open(self, step):
-        """Makes sure of a file that the steps up to `step` belong to."""
-        if self._directory is None:
-            self._directory = self._first_directory(step)
-        elif self._last_step is not None and step < self._last_step:
-            self._close()
-            self._directory = self._free_directory()
-        # Somebody may have cleared the directory.
-        if self._file is None or not tf.io.gfile.exists(self._path):
-            self._close()
-            tf.io.gfile.makedirs(self._directory)
-            stamp = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
-            name = EVENT_FILES.replace("*", f"{stamp}.{next(_serial):04d}.gradcam")
-            self._path = os.path.join(self._directory, name)
-            self._file = tf.io.TFRecordWriter(self._path)
-            self._write(file_version="brain.Event:2")
-
-    def _write(self, **fields):
-        event = tf.compat.v1.Event(wall_time=time.time(), **fields)
-        self._file.write(event.SerializeToString())
-        self._file.flush()
-
-    def _close(self):
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
-
-    def _first_directory(self, step):
-        """The run to go on with, or a new one where the steps start over."""
-        runs = self._runs()
-        if runs:
-            last_step, numbers = _last_of(runs[-1])
-            if last_step < step:
-                prefix = f"{self.name}/"
-                self._found = {k.removeprefix(prefix): x for k, x in numbers.items()}
-                return runs[-1]
-        return self._free_directory()
-
-    def _free_directory(self):
-        runs = self._runs()
-        return os.path.join(self.log_dir, _run_name(self.name, len(runs) + 1))
-
-    def _runs(self):
-        """The runs of this name that have event files, the oldest first."""
-        names = (_run_name(self.name, n) for n in itertools.count(1))
-        paths = (os.path.join(self.log_dir, name) for name in names)
-        return list(itertools.takewhile(_event_files, paths))
-
-    def _image(self, tag, pictures):
-        height, width, _ = pictures[0].shape
-        encode = ENCODERS[self.image_format]
-        encoded = [encode(picture).numpy() for picture in pictures]
-        # Written by hand: `tf.summary` needs the tensorboard package, obeys the
-        # recording conditions of others, and does not say when a disk is full.
-        return tf.compat.v1.Summary.Value(
-            tag=tag,
-            metadata=_metadata("images", self.description),
-            tensor=tf.make_tensor_proto(
-                [str(width).encode(), str(height).encode(), *encoded]
-            ),
-        )
-
-
-def _scalar(tag, value):
-    return tf.compat.v1.Summary.Value(
-        tag=tag,
-        metadata=_metadata("scalars"),
-        tensor=tf.make_tensor_proto(value, tf.float32),
-    )
-
-
-def _metadata(plugin, description=""):
-    metadata = tf.compat.v1.SummaryMetadata(summary_description=description)
-    metadata.plugin_data.plugin_name = plugin
-    return metadata
-
-
-def _encode_jpeg(picture):
-    # Full colour resolution: the strip's text would fray without it.
-    return tf.io.encode_jpeg(picture, quality=90, chroma_downsampling=False)
-
-
-def _encode_png(picture):
-    return tf.io.encode_png(picture, compression=1)
-
-
-ENCODERS = {"jpeg": _encode_jpeg, "png": _encode_png}
-
-
-def _run_name(name, number):
-    return f"{name}-{number}" if number > 1 else name
-
-
-def _event_files(directory):
-    # Not `glob`, which takes brackets in the name of the directory for a pattern.
-    if not tf.io.gfile.isdir(directory):
-        return []
-    names = fnmatch.filter(tf.io.gfile.listdir(directory), EVENT_FILES)
-    return [os.path.join(directory, name) for name in sorted(names)]
-
-
-def _last_of(directory):
-    """The last step of a run, and the last value of each of its numbers."""
-    last_step, numbers = -math.inf, {}
-    for path in _event_files(directory):
-        with contextlib.suppress(tf.errors.DataLossError):  # A disk was full.
-            for record in tf.data.TFRecordDataset(path):
-                event = tf.compat.v1.Event.FromString(record.numpy())
-                for value in event.summary.value:
-                    last_step = max(last_step, event.step)
-                    if value.metadata.plugin_data.plugin_name == "scalars":
-                        numbers[value.tag] = float(tf.make_ndarray(value.tensor))
-    return last_step, numbers
 
 
 class PictureFiles:
@@ -286,7 +89,7 @@ class PictureFiles:
             path = _picture(folder, steps[index])
             if path.exists():
                 picture = np.asarray(Image.open(path))
-                picture = drawing.headed(picture, f"step {steps[index]}")
+                picture = headed(picture, f"step {steps[index]}")
                 frames.append(Image.fromarray(picture))
         # An earlier training may have left pictures of another size.
         frames = [frame for frame in frames if frame.size == frames[-1].size]

@@ -8,7 +8,8 @@ import pytest
 from trainings import fit, make_data, make_trainable, steps_of, written
 
 import keras_gradcam as kg
-from keras_gradcam.sinks import MAX_FRAMES, EventFiles, PictureFiles
+from keras_gradcam.event_files import EventFiles
+from keras_gradcam.sinks import MAX_FRAMES, PictureFiles
 
 
 def panel(value):
