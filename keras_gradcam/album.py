@@ -13,33 +13,50 @@ class Album:
     """Draws panels.
 
     Args:
+        name: The group of the tags.
+        layer: Name of the layer, or a list of names.
         captions: A `captions.Captions`.
         scale: A `scale.Scale`.
         regions: Masks `(samples, height, width)`, whose outlines are drawn, or `None`.
         signed: Whether heatmaps keep their sign.
+        grid: Whether to draw one picture of all samples, too.
     """
 
-    def __init__(self, captions, scale, regions=None, signed=False):
+    def __init__(self, name, layer, captions, scale, regions, signed, grid):
+        self.name = name
+        self._layer = ", ".join(layer) if isinstance(layer, list) else layer
         self._captions = captions
-        self._scale = scale
+        self.scale = scale
         self._regions = regions
         # A map that keeps its sign needs a colour for "against".
         self._colormap = "coolwarm" if signed else "jet"
+        self._grid = grid
 
-    def panels(self, look, headings, outlined=True):
-        """Returns a panel for each sample of a `watch.Look`.
+    def draw(self, look, untrained=False):
+        """Returns the panels of a `watch.Look`, a dict from tag to list of pictures."""
+        count = len(look.labels)
+        headings = ["before training" if untrained else ""] * count
+        regions = [None] * count if self._regions is None else self._regions
+        drawn = {f"{self.name}/{self._layer}": self._panels(look, headings, regions)}
+        if self._grid:
+            rows = zip(self._rows(look, headings), regions, strict=True)
+            cells = [self._cell(*row, region, look.names) for row, region in rows]
+            drawn[f"{self.name}/all samples"] = [panels.grid(cells)]
+        return drawn
+
+    def draw_hardest(self, found, look):
+        """Returns the panels of the samples with the highest loss in the same way.
 
         Args:
-            look: A `watch.Look`.
-            headings: List of strings, what is said first of each sample.
-            outlined: Whether these are the samples that the regions belong to.
+            found: List of tuples `(loss, sample)`.
+            look: The `watch.Look` at these samples.
         """
-        regions = self._regions if outlined else None
-        rows = zip(
-            self._rows(look, headings),
-            [None] * len(headings) if regions is None else regions,
-            strict=True,
-        )
+        headings = [f"sample {one.number}, loss {loss:.3g}" for loss, one in found]
+        drawn = self._panels(look, headings, [None] * len(found))
+        return {f"{self.name}/highest loss": drawn}
+
+    def _panels(self, look, headings, regions):
+        rows = zip(self._rows(look, headings), regions, strict=True)
         return [
             panels.panel(
                 picture,
@@ -52,26 +69,22 @@ class Album:
             for (picture, heatmaps, caption), region in rows
         ]
 
-    def sheet(self, look, headings):
-        """Returns one picture with the overlays of all samples."""
-        return panels.grid(
-            [self._cell(*row, look.names) for row in self._rows(look, headings)]
-        )
-
     def _rows(self, look, headings):
         """A tuple `(picture, heatmaps, caption)` for each sample."""
-        heatmaps = zip(*self._scale.apply(look), strict=True)
+        heatmaps = zip(*self.scale.apply(look), strict=True)
         captions = self._captions.of(
             look.outputs, look.labels, headings, _remarks(look)
         )
         return zip(look.pictures, heatmaps, captions, strict=True)
 
-    def _cell(self, picture, heatmaps, caption, names):
-        picture = panels.enlarge(picture, panels.MIN_SIZE)
+    def _cell(self, picture, heatmaps, caption, region, names):
+        """The overlays of one sample, side by side."""
+        picture = panels.enlarge(picture, panels.MIN_SIZE, len(names))
         seen = [overlay(picture, h, colormap=self._colormap) for h in heatmaps]
-        if len(names) > 1:
-            seen = [panels.headed(x, n) for x, n in zip(seen, names, strict=True)]
-        return panels.panel(np.concatenate(seen, axis=1), [], *caption)
+        if region is not None:
+            seen = [panels.outline(overlaid, region) for overlaid in seen]
+        titles = names if len(names) > 1 else None
+        return panels.panel(np.concatenate(seen, axis=1), [], *caption, titles=titles)
 
 
 def check_size(pictures, columns=1):

@@ -22,8 +22,8 @@ def labels_of(rows):
 
     Args:
         rows: List with what is said of each sample: an int, an array `(1,)`, a one-hot
-            row `(classes,)` (a distribution with one class above a half counts as
-            such) or a multi-hot one, or `None`.
+            row `(classes,)` (a distribution counts as such, where one class is above a
+            half) or a multi-hot one, or `None`.
 
     Returns:
         List of labels.
@@ -40,8 +40,9 @@ def labels_of(rows):
     are_numbers = rows.dtype.kind in "iufb" and rows.ndim in (1, 2)
     if not are_numbers or not (rows >= 0).all():
         raise ValueError(NO_LABELS)
-    if rows.ndim == 2 and _are_one_hot(rows):
-        rows = rows.argmax(-1)
+    if rows.ndim == 2 and np.allclose(rows.sum(-1), 1):
+        # Of labels that were mixed half and half there is no one class.
+        return [int(row.argmax()) if row.max() > 0.5 else None for row in rows]
     if rows.ndim == 1 and (rows == rows // 1).all():
         return [int(label) for label in rows]
     if rows.ndim == 2 and np.isin(rows, (0, 1)).all():
@@ -55,10 +56,6 @@ def labels_or_none(rows):
         return labels_of(rows)
     except ValueError:
         return [None] * len(rows)
-
-
-def _are_one_hot(rows):
-    return bool((np.isclose(rows.sum(-1), 1) & (rows.max(-1) > 0.5)).all())
 
 
 def classes_in(label):
@@ -109,6 +106,23 @@ class AnswerTarget:
         return repr(self.kind)
 
 
+# Losses of models that return values; also of some that classify.
+REGRESSIONS = (
+    *("mean_squared_error", "mean_absolute_error", "huber", "log_cosh"),
+    *("mean_absolute_percentage_error", "mean_squared_logarithmic_error"),
+)
+
+
+def from_logits(loss):
+    """Whether a model's loss, or the one in a structure, says that it is of logits."""
+    return bool(getattr(_only(loss), "from_logits", False))
+
+
+def _only(loss):
+    losses = tree.flatten(loss)
+    return losses[0] if len(losses) == 1 else None
+
+
 class Reading:
     """How the answers in a model's outputs are read.
 
@@ -120,25 +134,26 @@ class Reading:
 
     def __init__(self, loss, head, labels):
         self._head = head
-        losses = tree.flatten(loss)
-        loss = losses[0] if len(losses) == 1 else None
-        from_logits = bool(getattr(loss, "from_logits", False))
         # Keras looks behind a softmax or sigmoid, whatever `from_logits` says.
-        self.are_logits = from_logits and head is None
-        self._is_binary = _is_binary(loss)
+        self.are_logits = from_logits(loss) and head is None
+        name = _name_of(_only(loss))
+        self._is_binary = name.startswith("binary")
+        self._is_regression = name in REGRESSIONS and set(labels) <= {None}
         self._have_several = any(isinstance(label, tuple) for label in labels)
 
     def probabilities(self, outputs):
         """Returns the class probabilities of each sample, `None` where there are none.
 
         Args:
-            outputs: Array `(samples, units)`, what the model returned.
+            outputs: float32 array `(samples, units)`, what the model returned.
 
         Returns:
-            A tuple of a list with a row for each sample, and whether each class stands
-            for itself, as a sample may have several.
+            A tuple of a list with a row `(classes,)` in [0, 1] for each sample, and
+            whether each class stands for itself, as a sample may have several.
         """
         several = outputs.shape[1] > 1 and self._are_several(outputs)
+        if self._is_regression:
+            return [None] * len(outputs), several
         if self.are_logits:
             outputs = _sigmoid(outputs) if several else _softmax(outputs)
         if outputs.shape[1] == 1 and (self.are_logits or self._head == "sigmoid"):
@@ -158,13 +173,15 @@ class Reading:
         return self._have_several and not np.allclose(outputs.sum(-1), 1, atol=1e-3)
 
 
-def _is_binary(loss):
-    """Whether a loss takes each unit for a class of its own."""
-    if isinstance(loss, keras.losses.Loss):
-        name = type(loss).__name__
-    else:
-        name = getattr(loss, "__name__", str(loss))
-    return name.lower().replace("_", "").startswith("binary")
+def _name_of(loss):
+    """The name of a loss as a function: "binary_crossentropy"."""
+    try:
+        loss = keras.losses.get(loss)
+    except ValueError:  # A name that Keras does not know.
+        return str(loss)
+    # Objects may have been given another name; their function keeps its own.
+    function = getattr(loss, "fn", loss)
+    return getattr(function, "__name__", "")
 
 
 def _softmax(outputs):

@@ -2,7 +2,6 @@
 
 import contextlib
 import warnings
-from operator import is_
 
 import keras
 import numpy as np
@@ -19,7 +18,7 @@ from keras_gradcam.journal import Journal
 from keras_gradcam.measures import Measures
 from keras_gradcam.samples import choose, length_of, stack
 from keras_gradcam.scale import Scale
-from keras_gradcam.watch import Watch, drawn_of
+from keras_gradcam.watch import Watch, drawn_of, range_of
 
 # The step of the model before the first epoch, which is step 0.
 BEFORE = -1
@@ -42,14 +41,16 @@ class GradCAMCallback(keras.callbacks.Callback):
     | In `logs` | What it is |
     |---|---|
     | `gradcam_peak` | mean peak of the raw maps, in units of the score |
-    | `gradcam_entropy` | how spread out the heat is, 0 (in one place) to 1 (even) |
-    | `gradcam_drift` | share of the heat that moved since the last time, first NaN |
+    | `gradcam_entropy` | how spread out the heat is, 0 (one place) to 1 (even) |
+    | `gradcam_drift` | share of the heat that moved since the last time, 0 to 1 |
     | `gradcam_empty` | share of maps without evidence, 0 to 1 |
     | `gradcam_pointing` | share of maps that peak inside `masks` or `boxes`, 0 to 1 |
     | `gradcam_inside` | mean share of the heat inside them, 0 to 1 |
 
-    Of several layers, or `target="both"`, each has its own numbers, such as
-    `gradcam_true_peak`.
+    With `target="both"` and with several layers each heatmap has its own numbers:
+    `gradcam_predicted_inside`, `gradcam_true_inside`; `gradcam_conv3_inside`. The drift
+    is NaN where nothing came before, the entropy where no map has heat. A map without
+    heat, or with NaN, points nowhere and has no heat inside.
 
     Training is not touched: weights, random numbers and metrics are bit for bit those
     of a training without the callback (a dataset that is shuffled anew each time it is
@@ -71,9 +72,9 @@ class GradCAMCallback(keras.callbacks.Callback):
         log_dir: Directory of TensorBoard's runs, the one that
             `keras.callbacks.TensorBoard` is given. `None` writes nothing there.
             Defaults to `"logs"`.
-        freq: Draw every `freq` epochs, the first and the last one included; 0 neither
-            draws nor measures. Without `update_freq`, the numbers are those of every
-            epoch whatever `freq` is. Defaults to `1`.
+        freq: Draw every `freq` epochs, the first and the last one included; the numbers
+            come every epoch. 0 switches the callback off, unless `update_freq` is
+            given. Defaults to `1`.
         num_samples: How many samples are shown. Defaults to `8`.
         target: `"pred"`, each sample's predicted class; `"true"`, its true one; or
             `"both"`, one heatmap for each. Or any other target, see `GradCAM`; of a
@@ -88,9 +89,10 @@ class GradCAMCallback(keras.callbacks.Callback):
             classes in turn. All but the first reads all of a dataset. Defaults to
             `"first"`.
         seed: Int, of `samples="random"`. Defaults to `0`.
-        update_freq: Draw and measure every `update_freq` batches instead of every
-            `freq` epochs, for long epochs. The step is the number of batches, as
-            `optimizer.iterations` counts them. Defaults to `None`.
+        update_freq: Draw and measure every `update_freq` batches, and after the last
+            one, instead of by epochs, which may be long. The step is the number of
+            batches that the optimizer has seen; an epoch's `logs` have the last
+            numbers. Defaults to `None`.
         masks: Where the object is in each of `images`: array `(samples, height,
             width)`, not zero inside. Outlined in the panels, and measured against.
             Defaults to `None`.
@@ -106,8 +108,9 @@ class GradCAMCallback(keras.callbacks.Callback):
         grid: Whether to add one picture with the overlays of all samples, for one
             slider. Defaults to `False`.
         hardest: Labelled data, as for `images`, such as the validation set: shows the
-            samples with the highest loss, looked for anew each time. That costs a
-            forward pass of all the data. Defaults to `None`.
+            samples with the highest loss, with their numbers in the data, looked for
+            anew each time. That costs a forward pass of all the data. Defaults to
+            `None`.
         num_hardest: How many of these. Defaults to `4`.
         to_picture: Callable from a batch of images, as the model takes them, to what is
             drawn of them, of the same height and width; for images with other than 1, 3
@@ -115,17 +118,19 @@ class GradCAMCallback(keras.callbacks.Callback):
         sinks: Other places for the panels and numbers, see `sinks`: callables `(step,
             panels, scalars)`, such as `sinks.PictureFiles("pictures", "webp")`.
             Defaults to none.
-        on_error: What to do about an error while the model trains: `"warn"` once and
-            go on, or `"raise"`. Defaults to `"warn"`.
+        on_error: What to do about an error while the model trains: `"warn"`, once for
+            each kind in a training, and go on; or `"raise"`. Defaults to `"warn"`.
         name: Of the run, the tags and the numbers; two callbacks of one training need
             two names. Defaults to `"gradcam"`.
         **options: Other arguments of `GradCAM`, but `return_predictions`.
 
     Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If the arguments do not fit each other. What depends on the model
-            (an unknown layer, images that it does not take) raises when training
-            begins, before the first batch.
+        TypeError: If `images` or `sinks` have the wrong type, or an argument is
+            unknown.
+        ValueError: If an argument is out of range, or they do not fit each other. What
+            depends on the model (an unknown layer, images that it does not take) raises
+            when training begins, before the first batch.
+        OSError: If `log_dir` cannot be made, when training begins.
 
     Example:
 
@@ -195,7 +200,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         self._labels = settings.as_labels(self._chosen, y_true)
         count = length_of(images)
         self._regions = settings.as_regions(self._chosen, masks, boxes, options, count)
-        self._target = settings.as_target(target, self._chosen, count)
+        self._target = settings.as_target(target, self._chosen, self._labels, count)
         self._hardest = None if hardest is None else Hardest(hardest, num_hardest)
         self._scale = Scale(scale, options.get("normalize"))
         self._event_files = None
@@ -203,7 +208,7 @@ class GradCAMCallback(keras.callbacks.Callback):
             self._event_files = EventFiles(self.log_dir, name, image_format)
         self._sinks = [self._event_files] if self._event_files else []
         self._sinks += settings.as_sinks(sinks)
-        self._made_for = None
+        self._made_for = None, None
         self._batches = 0
         self._check()
 
@@ -218,14 +223,22 @@ class GradCAMCallback(keras.callbacks.Callback):
         self._warned = set()
 
     def on_epoch_begin(self, epoch, logs=None):
+        self._is_measured = False
         if self._is_begun:
             return
         # Only now has every callback begun, and weights have been restored.
         self._is_begun = True
         self._batches = max(self._batches, _iterations(self.model))
         # Counted in batches, a second training goes on where the first one ended.
-        is_anew = self.update_freq is None or self._batches == 0
-        if epoch == 0 and is_anew and self._is_on():
+        is_anew = epoch == 0 and (self.update_freq is None or self._batches == 0)
+        known = {}
+        if self._event_files is not None:
+            with self._going_on("reading"):
+                known = self._event_files.begin(goes_on=not is_anew)
+        prefix = f"{self.name}/"
+        known = {tag.removeprefix(prefix): x for tag, x in known.items()}
+        self._scale.begin(not is_anew, known)
+        if is_anew and self._is_on():
             self._log(self._step(BEFORE), untrained=True)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -243,12 +256,15 @@ class GradCAMCallback(keras.callbacks.Callback):
         if not self._is_on():
             return
         step = self._step(epoch)
-        if step == self._last_drawn:
-            self._note(logs)
-            return
         is_last = epoch + 1 == (self.params or {}).get("epochs")
+        is_last = is_last or self.model.stop_training
         is_due = self.update_freq is None and epoch % self.freq == 0
-        self._log(step, logs, draw=is_due or is_last or self.model.stop_training)
+        # In between two measurements by batches another one would halve the drift.
+        is_known = self._is_measured and self.update_freq is not None
+        if step == self._last_drawn or (is_known and not is_last):
+            self._note(logs)
+        else:
+            self._log(step, logs, draw=is_due or is_last)
 
     def on_train_end(self, logs=None):
         if self._last_epoch is not None and self._is_on():
@@ -257,7 +273,7 @@ class GradCAMCallback(keras.callbacks.Callback):
             if step != self._last_drawn:
                 self._log(step, measure=False)
         for sink in self._sinks:
-            with self._going_on():
+            with self._going_on("closing"):
                 getattr(sink, "close", lambda: None)()
 
     def _is_on(self):
@@ -271,10 +287,11 @@ class GradCAMCallback(keras.callbacks.Callback):
     def _prepare(self):
         """Makes what depends on the model; raises if anything does not fit."""
         # Keras makes its own function anew after each `compile`, for the same reason.
-        made_for = self.model, getattr(self.model, "train_function", None)
-        if self._made_for is not None and all(map(is_, made_for, self._made_for)):
+        train_function = getattr(self.model, "train_function", None)
+        model, made_for = self._made_for
+        if model is self.model and train_function is made_for is not None:
             return
-        if self._made_for is not None and self._made_for[0] is not self.model:
+        if model is not self.model:
             self._batches = 0
         watch = Watch(
             self.model,
@@ -289,29 +306,31 @@ class GradCAMCallback(keras.callbacks.Callback):
         if self._hardest is not None:
             self._hardest.prepare(self.model)
         check_size(watch.pictures, len(watch.names))
-        for label in range(watch.cam.classes or 0):
+        for label in range(watch.classes or 0):
             name_of(label, self.label_map)
         shape = watch.pictures.shape[:3]
-        masks = settings.as_masks(self._regions, shape, self._chosen)
-        signed = self.options.get("activation", "relu") != "relu"
-        captions = Captions(self.label_map, watch.reading)
-        files = self._event_files
-        if files is not None:
-            files.make_directory()
-            files.description = self._description(watch.cam)
+        masks = settings.masks_of_chosen(self._regions, shape, self._chosen)
+        if self._event_files is not None:
+            self._event_files.make_directory()
+            self._event_files.description = self._description(watch.cam)
+        album = Album(
+            self.name,
+            watch.cam.layer,
+            Captions(self.label_map, watch.reading),
+            self._scale,
+            masks,
+            signed=self.options.get("activation", "relu") != "relu",
+            grid=self.grid,
+        )
         self._journal = Journal(
             watch,
             Measures(watch.names, masks),
-            Album(captions, self._scale, masks, signed),
-            self._scale,
+            album,
             self._hardest,
             self._sinks,
-            (lambda step: {}) if files is None else files.resume,
-            self.name,
-            self.grid,
             self._going_on,
         )
-        self._made_for = made_for
+        self._made_for = self.model, train_function
 
     def _description(self, cam):
         target = "pred" if self.target is None else self.target
@@ -330,6 +349,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         if draw:
             self._last_drawn = step
         self._numbers = self._journal.enter(step, draw, measure, untrained)
+        self._is_measured = measure
         self._note(logs)
 
     def _note(self, logs):
@@ -345,24 +365,24 @@ class GradCAMCallback(keras.callbacks.Callback):
         logs.update({key: np.nan if x is None else x for key, x in numbers.items()})
 
     @contextlib.contextmanager
-    def _going_on(self):
-        """Keeps an error from ending a training that took days."""
+    def _going_on(self, part):
+        """Keeps an error in a part from ending a training that took days."""
         try:
             yield
         except Exception as error:
             if self.on_error == "raise":
                 raise
             self._warn(
-                f"`GradCAMCallback` failed, and training goes on: "
+                f"`GradCAMCallback` failed in {part}, and training goes on: "
                 f"{type(error).__name__}: {error}. It will try again, and not say so "
                 "again in this training. Pass `on_error='raise'` to stop instead.",
-                type(error),
+                (part, type(error)),
             )
 
-    def _warn(self, message, kind=None):
-        """Warns once in a training of each kind of trouble."""
-        if kind not in self._warned:
-            self._warned.add(kind)
+    def _warn(self, message, trouble=None):
+        """Warns of each trouble once in a training."""
+        if trouble not in self._warned:
+            self._warned.add(trouble)
             warnings.warn(message, stacklevel=3)
 
     # Checks.
@@ -375,8 +395,11 @@ class GradCAMCallback(keras.callbacks.Callback):
         inputs = tree.flatten(stack(self._chosen))
         if len(inputs) == 1:
             drawn = drawn_of(inputs[0], self.to_picture)
-            check_size(to_uint8(drawn, self.value_range))
-            settings.as_masks(self._regions, drawn.shape[:3], self._chosen)
+            check_size(to_uint8(drawn, range_of(drawn, self.value_range)))
+            settings.masks_of_chosen(self._regions, drawn.shape[:3], self._chosen)
+        needs_labels = isinstance(self._target, str) and self._target != "pred"
+        if self._hardest is not None and needs_labels:
+            self._hardest.check_labels()
         if self._hardest is not None and isinstance(self._target, np.ndarray):
             raise ValueError(
                 "With `hardest` a sequence of classes as `target` does not say what to "
@@ -388,5 +411,7 @@ class GradCAMCallback(keras.callbacks.Callback):
 def _iterations(model):
     """How many batches an optimizer has seen, 0 where a model has none."""
     optimizer = getattr(model, "optimizer", None)
-    iterations = int(keras.ops.convert_to_numpy(getattr(optimizer, "iterations", 0)))
-    return iterations * (getattr(optimizer, "gradient_accumulation_steps", None) or 1)
+    iterations = keras.ops.convert_to_tensor(getattr(optimizer, "iterations", 0))
+    return int(iterations) * (
+        getattr(optimizer, "gradient_accumulation_steps", None) or 1
+    )

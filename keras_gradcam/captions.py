@@ -23,24 +23,24 @@ class Captions:
         self._label_map = label_map
         self._reading = reading
 
-    def of(self, outputs, labels, before, after):
+    def of(self, outputs, labels, prefixes, suffixes):
         """Returns a tuple `(caption, correct)` for each sample.
 
         Args:
             outputs: The model's outputs, any structure of arrays; an answer is only
                 read off an array `(samples, units)`.
             labels: List of labels, see `answers`.
-            before: List of strings, what else is said of each sample, ahead of it all.
-            after: List of strings, the same behind it.
+            prefixes: List of strings, what else is said of each sample, ahead of it.
+            suffixes: List of strings, the same behind it.
         """
         answers = self._answers(outputs, labels)
-        columns = zip(before, labels, answers, after, strict=True)
+        columns = zip(prefixes, labels, answers, suffixes, strict=True)
         return [self._of_one(*column) for column in columns]
 
-    def _of_one(self, before, label, answer, after):
+    def _of_one(self, prefix, label, answer, suffix):
         true = "" if label is None else f"true {self._names(classes_in(label))}"
         predicted, classes = answer
-        parts = [before, true, predicted and f"predicted {predicted}", after]
+        parts = [prefix, true, predicted and f"predicted {predicted}", suffix]
         caption = ", ".join(part for part in parts if part) or None
         known = label is not None and predicted
         return caption, classes == classes_in(label) if known else None

@@ -225,6 +225,10 @@ def _one_cycle(steps):
 
 
 def _tensorboard(task, log_dir):
+    # Unlike ours, Keras' own callback needs the package to write its curves. It comes
+    # first, or it would write ours a second time.
+    if importlib.util.find_spec("tensorboard"):
+        yield keras.callbacks.TensorBoard(log_dir, write_graph=False)
     yield GradCAMCallback(
         task.images,
         task.labels,
@@ -234,9 +238,6 @@ def _tensorboard(task, log_dir):
         label_map=task.class_names,
         boxes=task.boxes,
     )
-    # Unlike ours, Keras' own callback needs the package to write its curves.
-    if importlib.util.find_spec("tensorboard"):
-        yield keras.callbacks.TensorBoard(log_dir, write_graph=False)
 
 
 def _print_results(out):

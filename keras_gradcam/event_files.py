@@ -19,17 +19,17 @@ _serial = itertools.count()
 class EventFiles:
     """A sink that writes event files for TensorBoard, which need not be installed.
 
-    Each training that begins anew gets a run of its own: `name`, `name-2` and so on.
-    One that goes on, at a later step, goes on in the last run, also in a new process.
+    Each training that begins anew gets a run of its own: `name`, `name-2` and so on;
+    see `begin`. So does one whose steps go back.
 
     Args:
         log_dir: Directory of TensorBoard's runs, local or any that `tf.io.gfile` knows.
-        name: Name of the run, and the group of its tags.
+        name: Name of the run.
         image_format: `"jpeg"` or `"png"`.
         description: Markdown, shown with the pictures.
 
     Raises:
-        OSError, tf.errors.OpError: From a call, if the disk does not take it all. The
+        tf.errors.OpError: From a call, if the disk does not take it all. The
             next call begins a new file, so that nothing written later is lost.
     """
 
@@ -39,37 +39,51 @@ class EventFiles:
         self.image_format = image_format
         self.description = description
         self._directory = None
+        self._first_step = -math.inf
         self._path = None
         self._file = None
-        self._last_step = None
-        self._found = {}
 
     def __call__(self, step, panels, scalars):
         summary = tf.compat.v1.Summary()
         for tag, pictures in panels.items():
             summary.value.append(self._image(tag, pictures))
-        for name, value in scalars.items():
-            summary.value.append(_scalar(f"{self.name}/{name}", value))
+        for tag, value in scalars.items():
+            summary.value.append(_scalar(tag, value))
         self._open(step)
         try:
             self._write(summary=summary, step=step)
         except Exception:
             # What follows a torn record could not be read.
-            self._close()
+            self.close()
             raise
-        self._last_step = step
+        self._first_step = step
 
     def close(self):
-        self._close()
+        """Closes the file; a further call opens another one in the same run."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
-    def resume(self, step):
-        """Returns the last numbers of the run that a training goes on with at `step`.
+    def begin(self, goes_on):
+        """Begins a training: anew, in a run of its own, or where an earlier one ended.
 
-        An empty dict for a training that begins anew, or goes on in this process.
+        Args:
+            goes_on: Whether it goes on: in the last run, if its steps do, too. After a
+                crash they may begin before the last one that was written, and need a
+                run of their own.
+
+        Returns:
+            The last numbers of the earlier one, a dict from tag to float, where that
+            was in another process; else an empty dict.
         """
-        if self._directory is None:
-            self._directory = self._first_directory(step)
-        return self._found
+        numbers: dict = {}
+        if not goes_on:
+            self._directory = None
+        elif self._directory is None and self._runs():
+            self._directory = self._runs()[-1]
+            last_step, numbers = _last_of(self._directory)
+            self._first_step = last_step + 1
+        return numbers
 
     def make_directory(self):
         """Makes `log_dir`; what is wrong with it is then known before a training.
@@ -86,15 +100,16 @@ class EventFiles:
             ) from error
 
     def _open(self, step):
-        """Makes sure of a file that the steps up to `step` belong to."""
-        if self._directory is None:
-            self._directory = self._first_directory(step)
-        elif self._last_step is not None and step < self._last_step:
-            self._close()
-            self._directory = self._free_directory()
+        """Makes sure of a file in the run that a step belongs to."""
+        if self._directory is None or step < self._first_step:
+            self.close()
+            count = len(self._runs())
+            self._directory = os.path.join(
+                self.log_dir, _run_name(self.name, count + 1)
+            )
         # Somebody may have cleared the directory.
         if self._file is None or not tf.io.gfile.exists(self._path):
-            self._close()
+            self.close()
             tf.io.gfile.makedirs(self._directory)
             stamp = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
             name = EVENT_FILES.replace("*", f"{stamp}.{next(_serial):04d}.gradcam")
@@ -106,26 +121,6 @@ class EventFiles:
         event = tf.compat.v1.Event(wall_time=time.time(), **fields)
         self._file.write(event.SerializeToString())
         self._file.flush()
-
-    def _close(self):
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
-
-    def _first_directory(self, step):
-        """The run to go on with, or a new one where the steps start over."""
-        runs = self._runs()
-        if runs:
-            last_step, numbers = _last_of(runs[-1])
-            if last_step < step:
-                prefix = f"{self.name}/"
-                self._found = {k.removeprefix(prefix): x for k, x in numbers.items()}
-                return runs[-1]
-        return self._free_directory()
-
-    def _free_directory(self):
-        runs = self._runs()
-        return os.path.join(self.log_dir, _run_name(self.name, len(runs) + 1))
 
     def _runs(self):
         """The runs of this name that have event files, the oldest first."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import ops, tree
 
 from keras_gradcam import forward, graphs, samples, signatures
+from keras_gradcam.answers import labels_of
 
 
 class Hardest:
@@ -42,6 +43,15 @@ class Hardest:
         # Tuners copy callbacks, and a dataset cannot be copied.
         return type(self)(self._data, self._count)
 
+    def check_labels(self):
+        """Raises if the labels are no classes, which some targets explain."""
+        try:
+            labels_of(list(self._first[1]))
+        except ValueError as error:
+            raise ValueError(
+                f"The labels in `hardest` are no classes to explain. {error}"
+            ) from error
+
     def prepare(self, model):
         """Traces the loss of `model`.
 
@@ -59,7 +69,8 @@ class Hardest:
         self._loss = keras.losses.get(losses[0])
         self._graphs = graphs.Graphs(self._compute)
         try:
-            self._graphs.trace("losses", self._signature(self._tensors(*self._first)))
+            tensors = self._tensors(*self._first)
+            self._graphs.trace("losses", signatures.free_batch(tensors))
         except (TypeError, ValueError) as error:
             raise ValueError(
                 "The loss of the model cannot be computed of the images and labels in "
@@ -78,7 +89,8 @@ class Hardest:
         start = 0
         for inputs, labels in samples.batches(self._data):
             tensors = self._tensors(inputs, labels)
-            losses = self._graphs("losses", tensors, self._signature(tensors)).numpy()
+            signature = signatures.free_batch(tensors)
+            losses = self._graphs("losses", tensors, signature).numpy()
             rows = samples.rows(inputs, labels, start)
             yield from zip(map(float, losses), rows, strict=True)
             start += len(losses)
@@ -88,14 +100,14 @@ class Hardest:
         inputs = signatures.as_declared(signatures.as_tensors(inputs), declared)
         return inputs, tf.convert_to_tensor(labels)
 
-    def _signature(self, tensors):
-        return signatures.free_batch(tensors)
-
     def _compute(self, static, inputs, labels):
         outputs, _ = forward.run(self._model, inputs, [], None)
         (outputs,) = tree.flatten(outputs)
         is_object = isinstance(self._loss, keras.losses.Loss)
         compute = self._loss.call if is_object else self._loss
+        # As Keras does ahead of each loss.
+        dtype = getattr(self._loss, "dtype", None) or keras.config.floatx()
+        labels, outputs = ops.cast(labels, dtype), ops.cast(outputs, dtype)
         if len(labels.shape) == len(outputs.shape) - 1 and outputs.shape[-1] == 1:
             labels = ops.expand_dims(labels, -1)
         losses = ops.cast(compute(labels, outputs), "float32")
@@ -107,5 +119,6 @@ class Hardest:
         return ops.mean(losses, axis=tuple(range(1, len(losses.shape))))
 
 
-def _rank(found):
-    return math.inf if np.isnan(found[0]) else found[0]
+def _rank(pair):
+    loss, _ = pair
+    return math.inf if np.isnan(loss) else loss

@@ -27,43 +27,24 @@ class Entry(NamedTuple):
 
 
 class Journal:
-    """Makes entries.
+    """Makes entries. What fails in one part does not keep the others from their work.
 
     Args:
         watch: A `watch.Watch`.
         measures: A `measures.Measures`.
         album: An `album.Album`.
-        scale: The `scale.Scale` of the album.
         hardest: A `hardest.Hardest` that is prepared, or `None`.
         sinks: List of callables, see `sinks`.
-        resume: Callable from a step to the numbers of an interrupted training.
-        name: The group of the tags.
-        grid: See `GradCAMCallback`.
-        going_on: Callable to a context in which an error may be kept from going on.
+        going_on: Callable from the name of a part to a context, which may keep an error
+            in it from going on.
     """
 
-    def __init__(
-        self,
-        watch,
-        measures,
-        album,
-        scale,
-        hardest,
-        sinks,
-        resume,
-        name,
-        grid,
-        going_on,
-    ):
+    def __init__(self, watch, measures, album, hardest, sinks, going_on):
         self._watch = watch
         self._measures = measures
         self._album = album
-        self._scale = scale
         self._hardest = hardest
         self._sinks = sinks
-        self._resume = resume
-        self._name = name
-        self._grid = grid
         self._going_on = going_on
         self._waiting = []
 
@@ -80,7 +61,7 @@ class Journal:
             Dict from name to float, empty if nothing is measured, NaN what cannot be.
         """
         look, numbers = None, self._measures.unknown() if measure else {}
-        with self._going_on():
+        with self._going_on("looking"):
             look = self._watch.look()
             numbers = self._measures.of(look) if measure else {}
         if look is not None:
@@ -91,8 +72,7 @@ class Journal:
     def _look_at_hardest(self):
         if self._hardest is None:
             return None
-        # On its own: what fails here must not take the rest along.
-        with self._going_on():
+        with self._going_on("looking for high losses"):
             found = self._hardest.find()
             return found, self._watch.look_at([sample for _, sample in found])
 
@@ -101,12 +81,11 @@ class Journal:
             # What waits is of a training that did not get beyond its first epoch.
             self._waiting.clear()
         self._waiting.append(entry)
-        if entry.untrained and self._scale.is_open(entry.look):
+        if entry.untrained and self._album.scale.is_open(entry.look):
             # The untrained model says nothing of the strengths to come.
             return
         if not entry.untrained:
-            with self._going_on():
-                self._scale.fix(entry.look, self._resume(entry.step))
+            self._album.scale.fix(entry.look)
         while self._waiting:
             self._hand_out(self._waiting.pop(0))
 
@@ -114,11 +93,12 @@ class Journal:
         if not self._is_chief():
             return
         panels = self._panels(entry) if entry.draw else {}
-        scalars = {key: x for key, x in entry.numbers.items() if x is not None}
-        if scalars:
-            scalars.update(self._scale.numbers())
+        numbers = {key: x for key, x in entry.numbers.items() if x is not None}
+        if numbers:
+            numbers.update(self._album.scale.numbers())
+        scalars = {f"{self._album.name}/{key}": x for key, x in numbers.items()}
         for sink in self._sinks:
-            with self._going_on():
+            with self._going_on("writing"):
                 sink(entry.step, panels, scalars)
 
     def _is_chief(self):
@@ -126,23 +106,10 @@ class Journal:
         return strategy is None or strategy.extended.should_save_summary
 
     def _panels(self, entry):
-        """Dict from tag to list of pictures."""
         panels = {}
-        heading = "before training" if entry.untrained else ""
-        headings = [heading] * len(entry.look.labels)
-        with self._going_on():
-            panels[self._tag()] = self._album.panels(entry.look, headings)
-            if self._grid:
-                sheet = self._album.sheet(entry.look, headings)
-                panels[f"{self._name}/all samples"] = [sheet]
+        with self._going_on("drawing"):
+            panels.update(self._album.draw(entry.look, entry.untrained))
         if entry.hardest is not None:
-            found, look = entry.hardest
-            headings = [f"#{sample.number}, loss {loss:.3g}" for loss, sample in found]
-            with self._going_on():
-                drawn = self._album.panels(look, headings, outlined=False)
-                panels[f"{self._name}/highest loss"] = drawn
+            with self._going_on("drawing high losses"):
+                panels.update(self._album.draw_hardest(*entry.hardest))
         return panels
-
-    def _tag(self):
-        layer = self._watch.cam.layer
-        return f"{self._name}/{', '.join(layer) if isinstance(layer, list) else layer}"

@@ -50,7 +50,8 @@ def panel(
         min_size: Integer, the least height of a picture in pixels. A smaller image is
             enlarged by a whole factor and its pixels stay crisp. Defaults to `224`.
         titles: List of strings, one for each heatmap, drawn on a strip above it and its
-            overlay. Defaults to `None`, no strip.
+            overlay; where there is no heatmap, side by side above the image. Defaults
+            to `None`, no strip.
         region: Mask of shape `(H, W)`, the size of the image, not zero where the object
             is: its outline is drawn on the image. Defaults to `None`.
 
@@ -75,15 +76,15 @@ def panel(
         )
     heatmaps = heatmaps if isinstance(heatmaps, (list, tuple)) else [heatmaps]
     image = enlarge(image, min_size, columns=1 + 2 * len(heatmaps))
-    cells = [image if region is None else _outline(image, region)]
+    cells = [image if region is None else outline(image, region)]
     for heatmap in heatmaps:
         cells += paint(image, heatmap, alpha, colormap)
     parts = [np.concatenate(cells, axis=1)]
     height, width, _ = parts[0].shape
     if titles is not None:
-        titles = _as_titles(titles, len(heatmaps))
-        size = _heading_size(width, height)
-        parts.insert(0, _headings(titles, image.shape[1], size))
+        parts.insert(
+            0, _headings(titles, width, len(cells), _heading_size(width, height))
+        )
     if caption is not None:
         color = STRIP_COLORS[None if correct is None else bool(correct)]
         parts.append(_strip(str(caption), width, 2, _type_size(width, height), color))
@@ -202,7 +203,7 @@ def enlarge(image, min_size, columns=1):
     return image.repeat(factor, axis=-3).repeat(factor, axis=-2)
 
 
-def _outline(image, region):
+def outline(image, region):
     """Draws the edge of a mask on an image that may be larger by a whole factor."""
     region = np.asarray(region) != 0
     region = enlarge(region[..., None], image.shape[0])[..., 0]
@@ -222,10 +223,17 @@ def _outline(image, region):
     return outlined
 
 
-def _headings(titles, width, size):
+def _headings(titles, width, cells, size):
     """A strip with a title above each heatmap and its overlay; none above the image."""
-    blank = np.full((round(1.4 * size), width, 3), 255, np.uint8)
-    strips = [_strip(title, 2 * width, 1, size, "white", "black") for title in titles]
+    if cells > 1:
+        _as_titles(titles, cells // 2)
+    blank = width // cells if cells > 1 else 0
+    edges = blank + np.linspace(0, width - blank, len(titles) + 1).astype(int)
+    strips = [
+        _strip(title, right - left, 1, size, "white", "black")
+        for title, left, right in zip(titles, edges, edges[1:], strict=False)
+    ]
+    blank = np.full((len(strips[0]), blank, 3), 255, np.uint8)
     return np.concatenate([blank, *strips], axis=1)
 
 

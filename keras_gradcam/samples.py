@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from keras_gradcam.answers import classes_in, labels_or_none
+from keras_gradcam.answers import NO_LABELS, classes_in, labels_or_none
 
 # Arrays are handed on in pieces of this size.
 BATCH = 32
@@ -147,9 +147,7 @@ def batches(data, y_true=None):
         TypeError: If `data` is none of these.
         ValueError: If labels are given twice, or not one for each sample.
     """
-    if y_true is not None:
-        y_true = list(y_true) if isinstance(y_true, tuple) else y_true
-        y_true = _as_labels(y_true, len(y_true))
+    y_true = _rows(y_true)
     if isinstance(data, tf.data.Dataset):
         return _labelled(map(_batched, data), y_true)
     if isinstance(data, keras.utils.PyDataset):
@@ -157,6 +155,24 @@ def batches(data, y_true=None):
     inputs, labels = _parts(_checked(data))
     _check_labelled_once(labels, y_true)
     return _slices(inputs, y_true if labels is None else labels)
+
+
+def _rows(y_true):
+    """The argument `y_true` as an array, `None` if there is none."""
+    if y_true is None:
+        return None
+    leaves = tree.flatten(y_true)
+    given = leaves[0] if isinstance(y_true, dict) and len(leaves) == 1 else y_true
+    try:
+        rows = np.asarray(given)
+    except (TypeError, ValueError):  # Rows of several lengths.
+        rows = np.asarray(None)
+    if not rows.ndim or rows.dtype.kind == "O":
+        raise ValueError(
+            f"Argument `y_true` must be one array. {NO_LABELS} Received: y_true of "
+            f"type {type(y_true).__name__}"
+        )
+    return rows
 
 
 def _items(dataset):
@@ -253,16 +269,26 @@ def _as_labels(labels, length):
     """Labels of one output as an array; those of several have no class to name.
 
     A list has a label for each sample, where it has a number for each, or a row for
-    each of `length`; one of arrays has those of several outputs.
+    each of `length`; one of arrays of that length has those of several outputs.
     """
     leaves = tree.flatten(labels)
+    if labels is None or not leaves:
+        return None
     are_numbers = all(not np.ndim(leaf) for leaf in leaves)
-    if isinstance(labels, list) and (are_numbers or len(labels) == length):
-        try:
-            return np.asarray(labels)
-        except ValueError:  # Rows of several lengths.
-            return None
-    return np.asarray(leaves[0]) if len(leaves) == 1 and labels is not None else None
+    are_rows = (
+        len(leaves) == length and len(leaves[0] if not are_numbers else ()) != length
+    )
+    if isinstance(labels, list) and (are_numbers or are_rows):
+        return _array(labels)
+    return _array(leaves[0]) if len(leaves) == 1 else None
+
+
+def _array(labels):
+    try:
+        labels = np.asarray(labels)
+    except (TypeError, ValueError):  # Rows of several lengths.
+        return None
+    return None if labels.dtype.kind == "O" else labels
 
 
 def _length(inputs):

@@ -20,27 +20,33 @@ class Scale:
         self._scale = scale
         self._normalize = maps.get_normalization(normalize or "max")
         self._strengths = {}
+        self._known = {}
+
+    def begin(self, goes_on, known):
+        """Begins a training.
+
+        Args:
+            goes_on: Whether it goes on where an earlier one ended, on its scale.
+            known: Dict of numbers, those of the scale as `numbers` gave them there.
+        """
+        if not goes_on:
+            self._strengths = {}
+        self._known = known
 
     def is_open(self, look):
         """Whether nothing is known yet of the strengths of a training."""
         return self._scale == "run" and not set(self._strengths) & set(look.names)
 
-    def fix(self, look, known):
+    def fix(self, look):
         """Fixes the scale of the maps that have none, where there is something in them.
 
         Args:
             look: A `watch.Look` at a model that has been trained.
-            known: Dict of numbers, those of the scale as `numbers` gave them for an
-                earlier part of this training.
         """
         if self._scale != "run":
             return
         for name, heatmaps in zip(look.names, look.heatmaps, strict=True):
-            peaks = np.abs(heatmaps).max(axis=(1, 2))
-            peaks = peaks[np.isfinite(peaks) & (peaks > 0)]
-            strength = known.get(key_of(name, "scale"))
-            if strength is None and len(peaks):
-                strength = float(peaks.mean())
+            strength = self._known.get(key_of(name, "scale"), _mean_peak(heatmaps))
             if strength is not None:
                 self._strengths.setdefault(name, strength)
 
@@ -57,11 +63,22 @@ class Scale:
                 for heatmaps in look.heatmaps
             ]
         # No maximum is known in advance, and a map that grows must not end in one flat
-        # red: half the scale is up to the strength, the rest for what exceeds it. A map
-        # without strength has nothing in it, and is drawn the same by any.
-        fixed = self._scale if isinstance(self._scale, numbers.Real) else 1.0
-        strengths = [self._strengths.get(name, fixed) for name in look.names]
+        # red: half the scale is up to the strength, the rest for what exceeds it.
+        columns = zip(look.names, look.heatmaps, strict=True)
         return [
-            np.asarray(heatmaps / (np.abs(heatmaps) + strength), "float32")
-            for heatmaps, strength in zip(look.heatmaps, strengths, strict=True)
+            np.asarray(x / (np.abs(x) + self._strength(name, x)), "float32")
+            for name, x in columns
         ]
+
+    def _strength(self, name, heatmaps):
+        if isinstance(self._scale, numbers.Real):
+            return self._scale
+        # Without a scale, maps of an untrained model whose training began with none.
+        return self._strengths.get(name) or _mean_peak(heatmaps) or 1.0
+
+
+def _mean_peak(heatmaps):
+    """The mean peak of the maps that have one, `None` if there are none."""
+    peaks = np.abs(heatmaps).max(axis=(1, 2))
+    peaks = peaks[np.isfinite(peaks) & (peaks > 0)]
+    return float(peaks.mean()) if len(peaks) else None

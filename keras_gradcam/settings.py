@@ -3,6 +3,7 @@
 import inspect
 import numbers
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -33,10 +34,13 @@ def check_choice(name, value, choices):
 
 
 def check_name(name):
-    if not isinstance(name, str) or not name or set(name) & set("/\\"):
+    # Runs that begin anew are numbered, "name-2".
+    if not isinstance(name, str) or not re.fullmatch(
+        r"(?!.*-\d+$)[^/\\.][^/\\]*", name
+    ):
         raise ValueError(
-            "Argument `name` must be a string that can name a directory. Received: "
-            f"name={name!r}"
+            "Argument `name` must be a string that can name a directory, and has no "
+            f"number such as '-2' at its end. Received: name={name!r}"
         )
 
 
@@ -127,7 +131,7 @@ def _as_boxes(boxes):
     return boxes
 
 
-def as_masks(regions, shape, chosen):
+def masks_of_chosen(regions, shape, chosen):
     """The regions of the chosen samples as masks, `None` where there are none.
 
     Args:
@@ -178,21 +182,37 @@ def of_chosen(name, values, chosen, count):
     return values[[sample.number for sample in chosen]]
 
 
-def as_target(target, chosen, count):
+def as_target(target, chosen, labels, count):
     """A target for the chosen samples: of a sequence of classes theirs."""
-    is_one = target is None or isinstance(target, str) or callable(target)
-    if is_one or not (np.ndim(target) or isinstance(target, tf.Tensor)):
+    if isinstance(target, tf.Tensor):
+        target = target.numpy()
+    if isinstance(target, str):
+        _check_word(target, labels)
         return target
-    return (
-        of_chosen("target", target, chosen, count) if np.ndim(target) else int(target)
-    )
+    if callable(target) or not np.ndim(target):
+        return target
+    return of_chosen("target", target, chosen, count)
+
+
+def _check_word(target, labels):
+    if target not in ("pred", "true", "both"):
+        raise ValueError(
+            "Argument `target` must be 'pred', 'true', 'both' or a target of `GradCAM`."
+            f" Received: target={target!r}"
+        )
+    if target != "pred" and None in labels:
+        raise ValueError(
+            f"With `target={target!r}` there must be a true class for each sample: pass"
+            " `y_true`, or a dataset of `(images, labels)`."
+        )
 
 
 def as_sinks(sinks):
-    sinks = [sinks] if callable(sinks) else list(sinks or ())
-    if not all(map(callable, sinks)):
+    several = isinstance(sinks, (list, tuple))
+    found = list(sinks) if several else [] if sinks is None else [sinks]
+    if not all(callable(sink) and not isinstance(sink, type) for sink in found):
         raise TypeError(
-            "Argument `sinks` must be callables `(step, panels, scalars)`. Received: "
-            f"sinks={sinks}"
+            "Argument `sinks` must be callables `(step, panels, scalars)`, such as "
+            f"`sinks.PictureFiles('pictures')`. Received: sinks={sinks!r}"
         )
-    return sinks
+    return found

@@ -24,7 +24,8 @@ MAX_NAME = 120
 class PictureFiles:
     """Writes each panel as a PNG file, and each sample's way through the training.
 
-    A picture is `directory/tag/sample/step.png`, such as `gradcam/last/00/000003.png`.
+    A picture is `directory/tag/sample/step.png`, such as `gradcam/last/00/000003.png`;
+    that of the untrained model is `-00001.png`.
     The animations `gradcam/last/00.webp` are made when the training ends, of at most
     100 steps; `close()` makes them of an interrupted training.
 
@@ -37,6 +38,7 @@ class PictureFiles:
         duration: Seconds that each step is shown for. Defaults to `0.5`.
 
     Raises:
+        ValueError: If `animation` is none of these.
         OSError: From a call, if a file cannot be written.
 
     Example:

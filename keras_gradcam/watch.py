@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_gradcam import diagnosis
-from keras_gradcam.answers import AnswerTarget, Reading, labels_or_none
+from keras_gradcam.answers import AnswerTarget, Reading, from_logits, labels_or_none
 from keras_gradcam.gradcam import GradCAM
 from keras_gradcam.images import guess_range, to_uint8
 from keras_gradcam.samples import stack
@@ -59,8 +59,6 @@ class Watch:
         self._answers = None
         if isinstance(target, str):
             self._answers = target = _answer_target(model, target, labels)
-        if self._answers is not None:
-            self._answers.set_labels(labels)
         self.cam = GradCAM(
             model,
             layer,
@@ -71,12 +69,15 @@ class Watch:
         self._inputs = stack(samples)
         traced = self.cam.trace(self._inputs)
         self.names = self._names(tree.flatten(traced["heatmaps"]))
-        _check_labels(labels, self.cam.classes)
         self.reading = Reading(getattr(model, "loss", None), self.cam.head, labels)
+        # One linear unit is two classes if the loss says so.
+        is_binary = self.cam.classes == 1 and self.reading.are_logits
+        self.classes = 2 if is_binary else self.cam.classes
+        _check_labels(labels, self.classes)
         self._picture_input = self._find_picture_input()
         # Once for all: a range that is guessed anew may be another one.
         drawn = self._drawn(self._inputs)
-        self._value_range = guess_range(drawn) if value_range is None else value_range
+        self._value_range = range_of(drawn, value_range)
         self.pictures = to_uint8(drawn, self._value_range)
         self._has_warned = False
 
@@ -156,7 +157,8 @@ def drawn_of(images, to_picture=None):
     if images.ndim != 4:
         raise ValueError(
             "Argument `images` must have the shape `(samples, height, width, channels)`"
-            f": panels are drawn of images. Received: an array of shape {images.shape}"
+            ": panels are drawn of images; one image is `image[None]`. Received: "
+            f"samples of shape {images.shape[1:]}"
         )
     if to_picture is None:
         _check_channels(images)
@@ -171,6 +173,24 @@ def drawn_of(images, to_picture=None):
     return drawn
 
 
+def range_of(images, value_range=None):
+    """Returns what is drawn black and white: `value_range`, or what can be guessed.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if value_range is not None:
+        return value_range
+    try:
+        return guess_range(images)
+    except ValueError as error:
+        raise ValueError(
+            "The range of `images` cannot be guessed: pass it, such as `value_range="
+            "(-1, 1)`, or `to_picture`, which undoes a preprocessing. Received: images "
+            f"with values in [{np.nanmin(images):.4g}, {np.nanmax(images):.4g}]"
+        ) from error
+
+
 def _check_channels(images):
     if not {images.shape[-1], images.shape[1]} & {1, 3, 4}:
         raise ValueError(
@@ -180,20 +200,14 @@ def _check_channels(images):
         )
 
 
-def _answer_target(model, target, labels):
+def _answer_target(model, word, labels):
     """The target that a word stands for; `None` for what `GradCAM` explains anyhow."""
-    if target not in ("pred", "true", "both"):
-        raise ValueError(
-            "Argument `target` must be 'pred', 'true', 'both' or a target of `GradCAM`."
-            f" Received: target={target!r}"
-        )
-    if target != "pred" and None in labels:
-        raise ValueError(
-            f"With `target={target!r}` there must be a true class for each sample: pass"
-            " `y_true`, or a dataset of `(images, labels)`."
-        )
-    are_logits = Reading(getattr(model, "loss", None), None, labels).are_logits
-    return AnswerTarget(target, are_logits) if target != "pred" or are_logits else None
+    are_logits = from_logits(getattr(model, "loss", None))
+    if word == "pred" and not are_logits:
+        return None
+    target = AnswerTarget(word, are_logits)
+    target.set_labels(labels)
+    return target
 
 
 def _check_labels(labels, classes):

@@ -163,7 +163,7 @@ def test_the_true_classes_of_a_multi_label_model(data):
         model, target=lambda z: keras.ops.sum(z * several, -1), normalize=None
     )(data[0][:3])
     peak = pytest.approx(metrics.peak_strength(raw), rel=1e-5)
-    assert kept.scalars[0]["peak"] == peak
+    assert kept.scalars[0]["gradcam/peak"] == peak
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_either_side_of_a_binary_model_of_logits(data, target):
         data[0][:8], target=kg.targets.binary(tuple(side))
     )
     peak = pytest.approx(metrics.peak_strength(raw), rel=1e-5)
-    assert kept.scalars[0]["peak"] == peak
+    assert kept.scalars[0]["gradcam/peak"] == peak
 
 
 def test_one_color_scale_for_the_whole_run(data):
@@ -342,7 +342,7 @@ def test_the_samples_with_the_highest_loss(data):
         heatmaps = kg.GradCAM(model)(data[0][worst], target=data[1][worst])
         for panel, i, heatmap in zip(drawn, worst, heatmaps, strict=True):
             caption, correct = caption_of(
-                predictions[i], data[1][i], "0123", f"#{i}, loss {loss[i]:.3g}, "
+                predictions[i], data[1][i], "0123", f"sample {i}, loss {loss[i]:.3g}, "
             )
             image = kg.to_uint8(data[0][i], value_range=(0, 1))
             expected = kg.panel(image, heatmap, caption, correct)
@@ -350,7 +350,7 @@ def test_the_samples_with_the_highest_loss(data):
     # Only the chosen samples are measured.
     raw = kg.GradCAM(model, normalize=None)(data[0][:8], target=data[1][:8])
     peak = pytest.approx(metrics.peak_strength(raw), rel=1e-5)
-    assert kept.scalars[1]["peak"] == peak
+    assert kept.scalars[1]["gradcam/peak"] == peak
 
 
 def test_nan_weights_are_said_in_the_panel(data):
@@ -501,7 +501,10 @@ def test_update_freq_counts_batches(data, tmp_path):
     history = fit(model, data, [callback], epochs=2, batch_size=4).history
     assert steps_of(tmp_path) == [0, 4, 8, 12, 16, 20]
     steps = steps_of(tmp_path, tag="gradcam/peak", plugin="scalars")
-    assert steps == [0, 4, 8, 10, 12, 16, 20]
+    assert steps == [0, 4, 8, 12, 16, 20]
+    # The last numbers of each epoch, measured at equal distances.
+    drifts = written(tmp_path, "scalars")["gradcam"]["gradcam/drift"]
+    np.testing.assert_allclose(history["gradcam_drift"], [drifts[8], drifts[20]], 1e-6)
     raw = kg.GradCAM(model, normalize=None)(data[0][:8])
     peak = pytest.approx(metrics.peak_strength(raw), rel=1e-5)
     assert history["gradcam_peak"][-1] == peak
@@ -662,6 +665,14 @@ def test_a_full_disk_can_stop_the_training(tmp_path):
         ("pick a class, `masks", {"masks": np.ones((40, 16, 12, 3))}),
         ("`name` must be a string", {"name": "../elsewhere"}),
         ("`name` must be a string", {"name": None}),
+        ("`name` must be a string", {"name": ".."}),
+        ("has no number such as '-2'", {"name": "gradcam-2"}),
+        ("`target` must be 'pred', 'true', 'both'", {"target": "best"}),
+        ("With `target='true'` there must be", {"target": "true"}),
+        ("With `target='both'` there must be", {"target": "both"}),
+        ("`y_true` must be one array", {"y_true": [[0], [1, 2]] * 20}),
+        ("`y_true` must be one array", {"y_true": {"a": [0] * 40, "b": [0] * 40}}),
+        ("`y_true` must be one array", {"y_true": 3}),
         ("`method` must be one of", {"method": "gradecam"}),
         ("`normalize` must be one of", {"normalize": "most"}),
         ("`activation` must be", {"activation": "gelu"}),
@@ -691,8 +702,9 @@ def test_errors_of_the_constructor(data, text, options):
 
 
 def test_sinks_must_be_callable(data):
-    with pytest.raises(TypeError, match=r"callables `\(step, panels, scalars\)`"):
-        kg.GradCAMCallback(*data, sinks=["logs"])
+    for sinks in ("logs", ["logs"], 5, kg.sinks.PictureFiles):
+        with pytest.raises(TypeError, match=r"callables `\(step, panels, scalars\)`"):
+            kg.GradCAMCallback(*data, sinks=sinks)
 
 
 def test_labels_that_are_no_classes_are_refused(data):
@@ -734,9 +746,6 @@ IMAGES = np.zeros((4, 16, 12, 3))
         ("no layer 'nowhere'", IMAGES, {"layer": "nowhere"}),
         ("incompatible with the layer", np.zeros((4, 16, 12, 1)), {}),
         ("in the range 0 to 3", IMAGES, {"target": 4}),
-        ("must be 'pred', 'true', 'both'", IMAGES, {"target": "best"}),
-        ("With `target='true'` there must be", IMAGES, {"target": "true"}),
-        ("With `target='both'` there must be", IMAGES, {"target": "both"}),
         ("no name for class 3", IMAGES, {"label_map": list("abc")}),
         ("`y_true` has class 7, but", IMAGES[:1], {"y_true": [7]}),
         ("takes 1 input.*np.stack", [IMAGES, IMAGES], {}),

@@ -106,7 +106,7 @@ def test_with_averaged_weights(data, order):
     twin.set_weights(weights[1])
     raw = kg.GradCAM(twin, normalize=None)(data[0][:8])
     peak = metrics.peak_strength(raw)
-    assert kept.scalars[1]["peak"] == pytest.approx(peak, rel=1e-4)
+    assert kept.scalars[1]["gradcam/peak"] == pytest.approx(peak, rel=1e-4)
     averaged = model.optimizer._model_variables_moving_average
     assert len(averaged) == len(model.trainable_variables)
 

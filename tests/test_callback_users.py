@@ -45,7 +45,7 @@ def test_several_inputs_in_a_tuple(data, form):
     assert len(kept.panels[0]["gradcam/highest loss"]) == 2
     raw = kg.GradCAM(model, normalize=None)([images[:8], inputs[1][:8]])
     peak = pytest.approx(metrics.peak_strength(raw), rel=1e-5)
-    assert kept.scalars[0]["peak"] == peak
+    assert kept.scalars[0]["gradcam/peak"] == peak
 
 
 @pytest.mark.parametrize("form", ["numbers", "rows"])
@@ -88,6 +88,8 @@ def test_images_that_cannot_be_drawn_as_they_are(data):
     np.testing.assert_array_equal(drawn[7:224:14, 7:168:14], expected)
     with pytest.raises(ValueError, match="Pass `to_picture`"):
         kg.GradCAMCallback(images)
+    with pytest.raises(ValueError, match=r"pass it, such as `value_range=\(-1, 1\)`"):
+        kg.GradCAMCallback(images[..., :3])
     with pytest.raises(ValueError, match="`to_picture` must return one picture"):
         kg.GradCAMCallback(images, to_picture=lambda x: x[:3, ..., :3])
 
@@ -232,11 +234,50 @@ def test_a_layer_that_is_dead_at_first_gets_its_scale_later(data):
         *data, layer=["first", "last"], scale="run", log_dir=None, sinks=[kept]
     )
     fit(model, data, [callback, Revives()], epochs=3)
-    assert "last_scale" not in kept.scalars[0]
+    assert "gradcam/last_scale" not in kept.scalars[0]
     for name in ("first", "last"):
-        peak = kept.scalars[1][f"{name}_peak"]
-        assert kept.scalars[1][f"{name}_scale"] == pytest.approx(peak)
-        assert kept.scalars[2][f"{name}_scale"] == kept.scalars[1][f"{name}_scale"]
+        peak = kept.scalars[1][f"gradcam/{name}_peak"]
+        assert kept.scalars[1][f"gradcam/{name}_scale"] == pytest.approx(peak)
+        assert (
+            kept.scalars[2][f"gradcam/{name}_scale"]
+            == kept.scalars[1][f"gradcam/{name}_scale"]
+        )
+
+
+def test_a_training_that_begins_anew_has_a_color_scale_of_its_own(data, tmp_path):
+    """Also where the last one did not get beyond its first epoch, and for a twin."""
+
+    class Interrupts(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    shared = kg.GradCAMCallback(*data, scale="run", log_dir=tmp_path)
+    for weight in (1, 50):
+        model = make_trainable()
+        model.layers[-1].set_weights([weight * w for w in model.layers[-1].weights])
+        with pytest.raises(KeyboardInterrupt):
+            another = kg.GradCAMCallback(*data, scale="run", log_dir=tmp_path)
+            fit(model, data, [another, Interrupts()])
+        fit(model, data, [shared], epochs=1)
+    scales = {
+        run: curves["gradcam/scale"][0]
+        for run, curves in written(tmp_path, "scalars").items()
+    }
+    assert list(scales) == ["gradcam", "gradcam-2"]
+    assert scales["gradcam-2"] > 20 * scales["gradcam"]
+
+
+@pytest.mark.parametrize("epochs", [[0, 3], [0, 2]])
+def test_a_resumed_training_keeps_its_color_scale_wherever(data, tmp_path, epochs):
+    """Where its steps go back, as after a crash, it has a run of its own."""
+    model = make_trainable(optimizer=keras.optimizers.Adam(0.05))
+    for first in epochs:
+        callback = kg.GradCAMCallback(*data, scale="run", log_dir=tmp_path)
+        fit(model, data, [callback], epochs=first + 3, initial_epoch=first)
+    runs = written(tmp_path, "scalars")
+    assert len(runs) == (1 if epochs == [0, 3] else 2)
+    scales = [x for r in runs.values() for x in r["gradcam/scale"].values()]
+    assert len(set(scales)) == 1
 
 
 def test_a_resumed_training_keeps_its_color_scale(data, tmp_path):
@@ -307,6 +348,35 @@ def test_a_model_that_is_dead_from_the_start_is_no_error(data):
     assert history["gradcam_empty"] == [1]
 
 
+def test_a_linear_unit_is_two_classes_if_the_loss_says_so(data):
+    model = make_classifier(activation=None, classes=1)
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    for options, text in (
+        ({"y_true": data[1]}, "`y_true` has class 3, but the model has 2"),
+        ({"label_map": ["no"]}, "has no name for class 1"),
+    ):
+        callback = kg.GradCAMCallback(data[0], log_dir=None, **options)
+        callback.set_model(model)
+        with pytest.raises(ValueError, match=text):
+            callback.on_train_begin()
+
+
+def test_a_sigmoid_that_is_trained_on_values_names_no_class(data):
+    model = make_classifier(activation="sigmoid", classes=1)
+    model.compile("sgd", "mse")
+    kept = Keeps()
+    callback = kg.GradCAMCallback(data[0], log_dir=None, sinks=[kept])
+    model.fit(data[0], np.linspace(0, 1, 40), verbose=0, callbacks=[callback])
+    assert kept.panels[0]["gradcam/last"][0].shape[0] == 224
+
+
+def test_high_losses_need_classes_where_a_target_explains_them(data):
+    with pytest.raises(ValueError, match="labels in `hardest` are no classes"):
+        kg.GradCAMCallback(
+            *data, target="true", hardest=(data[0], data[1] + 0.5), log_dir=None
+        )
+
+
 # What fails.
 
 
@@ -368,6 +438,20 @@ def test_each_training_says_again_that_something_fails(data):
     for _ in range(2):
         with pytest.warns(UserWarning, match="ConnectionError"):
             fit(model, data, [callback])
+
+
+def test_each_part_that_fails_is_named(data, monkeypatch):
+    def offline(step, panels, scalars):
+        raise ValueError("offline")
+
+    callback = kg.GradCAMCallback(*data, hardest=data, log_dir=None, sinks=offline)
+    monkeypatch.setattr(callback._hardest, "find", lambda: int("x"))
+    with pytest.warns(UserWarning) as warned:
+        fit(make_trainable(), data, [callback])
+    messages = [str(w.message) for w in warned if "failed in" in str(w.message)]
+    assert len(messages) == 2
+    assert "failed in looking for high losses" in messages[0]
+    assert "failed in writing" in messages[1]
 
 
 def test_two_callbacks_of_one_name_are_noticed(data):
@@ -457,3 +541,11 @@ def test_a_probability_that_hides_its_logits_is_warned_of_once(data):
     with pytest.warns(UserWarning, match="logits behind them cannot be") as warned:
         fit(model, data, [kg.GradCAMCallback(*data, log_dir=None)])
     assert len([w for w in warned if "logits behind" in str(w.message)]) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_warning_at_all_reaches_the_training(data, tmp_path):
+    """Not those of others, either, that the tests' own settings pass over."""
+    for options in ({}, {"update_freq": 2}):
+        callback = kg.GradCAMCallback(*data, log_dir=tmp_path, **options)
+        fit(make_trainable(), data, [callback], epochs=1)

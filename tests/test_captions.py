@@ -24,6 +24,8 @@ BINARY_LOGITS = keras.losses.BinaryCrossentropy(from_logits=True)
         ([[1, 1, 0], [0, 0, 0], [0, 0, 1]], [(0, 1), (), (2,)]),
         ([None, None], [None, None]),
         ([], []),
+        # Labels that were mixed half and half are of no one class.
+        ([[1.0, 0.0], [0.5, 0.5], [0.3, 0.7]], [0, None, 1]),
     ],
 )
 def test_labels_as_users_write_them(rows, labels):
@@ -36,7 +38,6 @@ def test_labels_as_users_write_them(rows, labels):
         [0.5, 1.0],
         [-1, 0],
         ["cat", "dog"],
-        [[0.4, 0.3, 0.3]],
         [[0.2, -1.0, 5.0]],
         [[0], [0, 1]],
         np.zeros((2, 4, 4)),
@@ -115,6 +116,9 @@ def captions_of(outputs, labels, loss=None, head=None, label_map=NAMES):
         # No probabilities: a regression.
         ([0.4, 0.3, 5.0], 1, "mse", None, ("true bee", None)),
         ([0.4], None, "mse", None, (None, None)),
+        ([0.4], None, "mse", "sigmoid", (None, None)),
+        # But one that classifies, as its labels tell.
+        ([0.4], 0, "mse", "sigmoid", ("true ant, predicted ant (60%)", True)),
         # A model that is broken.
         ([np.nan, 0.5, 0.5], 1, None, "softmax", ("true bee, predicted NaN", False)),
         ([np.nan, 0.5, 0.5], (), None, "sigmoid", ("true none, predicted NaN", False)),

@@ -912,3 +912,67 @@ def test_arguments_are_not_changed(draw, dtype):
     draw(image, heatmap)
     np.testing.assert_array_equal(image, before[0])
     np.testing.assert_array_equal(heatmap, before[1])
+
+
+# Pictures of several.
+
+
+def test_titles_are_above_their_heatmaps_and_none_is_above_the_image():
+    plain = panels.panel(PIXELS, [HEATMAP, HEATMAP], "caption", True)
+    titled = panels.panel(
+        PIXELS, [HEATMAP, HEATMAP], "caption", True, titles=["first", "second"]
+    )
+    height = len(titled) - len(plain)
+    np.testing.assert_array_equal(titled[height:], plain)
+    strip = titled[:height]
+    width = strip.shape[1] // 5
+    assert (strip[:, :width] == 255).all()
+    for part in (strip[:, width : 3 * width], strip[:, 3 * width :]):
+        columns = np.flatnonzero((part < 128).any(axis=(0, 2)))
+        assert len(columns)
+        # In the middle of the two cells.
+        assert abs((columns[0] + columns[-1]) / 2 - width) < 5
+    with pytest.raises(ValueError, match="titles"):
+        panels.panel(PIXELS, [HEATMAP, HEATMAP], titles=["first"])
+
+
+def test_the_outline_of_a_region_is_drawn_on_the_image_alone():
+    region = np.zeros((6, 8))
+    region[1:4, 2:7] = 5
+    plain, outlined = (panels.panel(PIXELS, HEATMAP, region=r) for r in (None, region))
+    factor = len(plain) // 6
+    width = max(1, len(plain) // 112)
+    expected = np.zeros(plain.shape[:2], bool)
+    expected[factor : 4 * factor, 2 * factor : 7 * factor] = True
+    inner = slice(factor + width, 4 * factor - width)
+    expected[inner, 2 * factor + width : 7 * factor - width] = False
+    np.testing.assert_array_equal((plain != outlined).any(-1), expected)
+    with pytest.raises(ValueError, match="`region` must have the size of the image"):
+        panels.panel(PIXELS, HEATMAP, region=region.T)
+
+
+def test_a_region_that_reaches_the_edge_is_outlined_there():
+    outlined = panels.panel(PIXELS, HEATMAP, region=np.ones((6, 8)))
+    color = panels.OUTLINE_COLOR
+    assert (outlined[0, : 8 * (len(outlined) // 6)] == color).all()
+    assert (outlined[:, 0] == color).all()
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(None, 2), (1, 5), (3, 2), (9, 1)])
+def test_a_grid_has_its_cells_in_reading_order(columns, rows):
+    cells = [np.full((30, 20, 3), 10 * n, np.uint8) for n in range(5)]
+    sheet = panels.grid(cells, columns, margin=4)
+    across = {None: 3, 1: 1, 3: 3, 9: 5}[columns]
+    assert sheet.shape == (rows * 34 + 4, across * 24 + 4, 3)
+    for number in range(5):
+        row, column = divmod(number, across)
+        top, left = 4 + row * 34, 4 + column * 24
+        assert (sheet[top : top + 30, left : left + 20] == 10 * number).all()
+    assert (sheet[:4] == 255).all() and (sheet[:, :4] == 255).all()
+
+
+def test_a_heading_is_above_its_picture():
+    headed = panels.headed(PIXELS.repeat(40, 0).repeat(40, 1), "step 3")
+    np.testing.assert_array_equal(headed[-240:], PIXELS.repeat(40, 0).repeat(40, 1))
+    assert (headed[:-240] == STRIPS[None]).all(axis=-1).any()
+    assert (headed[:-240] == 255).all(axis=-1).any()

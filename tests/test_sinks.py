@@ -17,6 +17,7 @@ def panel(value):
 
 
 def write(sink, step, tag="gradcam/last", count=2, **scalars):
+    scalars = {f"{tag.split('/')[0]}/{key}": x for key, x in scalars.items()}
     sink(step, {tag: [panel(10 * (step + 1) + n) for n in range(count)]}, scalars)
 
 
@@ -46,30 +47,44 @@ def test_a_training_that_begins_anew_has_a_run_of_its_own(tmp_path):
     for step in (-1, 0, 1, -1, 0):
         write(sink, step)
     another = EventFiles(tmp_path)
-    write(another, -1)
-    write(another, 0)
-    write(another, 0, tag="gradcam/other")
-    assert list(map(sorted, written(tmp_path).values())) == [
-        ["gradcam/last"],
-        ["gradcam/last"],
-        ["gradcam/last", "gradcam/other"],
-    ]
+    assert another.begin(goes_on=False) == {}
+    write(another, 5)
+    write(another, 5, tag="gradcam/other")
+    assert another.begin(goes_on=False) == {}
+    write(another, 6)
+    assert {run: list(tags) for run, tags in written(tmp_path).items()} == {
+        "gradcam": ["gradcam/last"],
+        "gradcam-2": ["gradcam/last"],
+        "gradcam-3": ["gradcam/last", "gradcam/other"],
+        "gradcam-4": ["gradcam/last"],
+    }
     assert steps_of(tmp_path, "gradcam") == [-1, 0, 1]
     assert steps_of(tmp_path, "gradcam-2") == [-1, 0]
-    assert steps_of(tmp_path, "gradcam-3") == [-1, 0]
 
 
 def test_a_training_that_goes_on_stays_in_its_run(tmp_path):
     sink = EventFiles(tmp_path)
     for step in (-1, 0, 1):
-        write(sink, step)
+        write(sink, step, scale=0.5 + step)
     sink.close()
+    assert sink.begin(goes_on=True) == {}
     write(sink, 2)
     resumed = EventFiles(tmp_path)
+    assert resumed.begin(goes_on=True) == {"gradcam/scale": 1.5}
     for step in (3, 4):
         write(resumed, step)
     assert list(written(tmp_path)) == ["gradcam"]
     assert steps_of(tmp_path) == [-1, 0, 1, 2, 3, 4]
+
+
+def test_a_training_whose_steps_go_back_has_a_run_of_its_own(tmp_path):
+    for first in (0, 2):
+        sink = EventFiles(tmp_path)
+        sink.begin(goes_on=True)
+        for step in range(first, first + 3):
+            write(sink, step)
+    assert steps_of(tmp_path) == [0, 1, 2]
+    assert steps_of(tmp_path, "gradcam-2") == [2, 3, 4]
 
 
 def test_a_directory_that_is_cleared_is_made_again(tmp_path):
@@ -215,7 +230,7 @@ def test_sinks_get_what_tensorboard_gets(tmp_path):
     assert [step for step, _ in seen] == [-1, 0, 1]
     for step, values in seen:
         curves = written(tmp_path / "logs", "scalars")["gradcam"]
-        assert values["peak"] == pytest.approx(curves["gradcam/peak"][step])
+        assert values["gradcam/peak"] == pytest.approx(curves["gradcam/peak"][step])
         for number, picture in enumerate(values["gradcam/last"]):
             path = tmp_path / f"png/gradcam/last/{number:02d}/{step:06d}.png"
             np.testing.assert_array_equal(PIL.Image.open(path), picture)
@@ -242,5 +257,5 @@ def test_a_directory_that_becomes_unwritable(tmp_path):
     sink = PictureFiles(tmp_path / "pictures")
     (tmp_path / "pictures").write_text("not a directory")
     callback = kg.GradCAMCallback(*data, log_dir=None, sinks=[sink])
-    with pytest.warns(UserWarning, match="`GradCAMCallback` failed, and training goes"):
+    with pytest.warns(UserWarning, match="`GradCAMCallback` failed in writing, and tr"):
         assert len(fit(make_trainable(), data, [callback]).history["loss"]) == 3
