@@ -411,7 +411,6 @@ class GradCAMCallback(keras.callbacks.Callback):
 def _iterations(model):
     """How many batches an optimizer has seen, 0 where a model has none."""
     optimizer = getattr(model, "optimizer", None)
-    iterations = keras.ops.convert_to_tensor(getattr(optimizer, "iterations", 0))
-    return int(iterations) * (
-        getattr(optimizer, "gradient_accumulation_steps", None) or 1
-    )
+    updates = keras.ops.cast(getattr(optimizer, "iterations", 0), "int64")
+    each = getattr(optimizer, "gradient_accumulation_steps", None) or 1
+    return int(updates) * each
