@@ -21,6 +21,7 @@ from trainings import (
 
 import keras_gradcam as kg
 from keras_gradcam import metrics
+from keras_gradcam.panels import outline
 
 MEASURES = ["peak", "entropy", "empty", "drift"]
 PLACES = ["pointing", "inside"]
@@ -266,6 +267,37 @@ def test_the_grid_has_all_samples_in_one_picture(data):
     enlarged = kg.to_uint8(data[0][0], value_range=(0, 1)).repeat(14, 0).repeat(14, 1)
     expected = kg.overlay(enlarged, heatmap)
     np.testing.assert_array_equal(sheet[4:228, 4:172], expected)
+
+
+def test_the_grid_tells_overlays_apart_and_outlines_objects(data):
+    kept = Keeps()
+    callback = kg.GradCAMCallback(
+        *data,
+        target="both",
+        boxes=np.tile([2, 3, 9, 8], (40, 1)),
+        grid=True,
+        num_samples=1,
+        log_dir=None,
+        sinks=[kept],
+    )
+    model = make_trainable()
+    fit(model, data, [callback], epochs=1)
+    (sheet,) = kept.panels[0]["gradcam/all samples"]
+    image = kg.to_uint8(data[0][0], value_range=(0, 1)).repeat(14, 0).repeat(14, 1)
+    region = np.zeros((16, 12), bool)
+    region[2:9, 3:8] = True
+    seen = [
+        outline(kg.overlay(image, kg.GradCAM(model)(data[0][:1], target)[0]), region)
+        for target in (None, 0)
+    ]
+    row = model.predict(data[0][:1], verbose=0)[0]
+    expected = kg.panel(
+        np.concatenate(seen, axis=1),
+        [],
+        *caption_of(row, 0, "0123"),
+        titles=["predicted", "true"],
+    )
+    np.testing.assert_array_equal(sheet[4:-4, 4:-4], expected)
 
 
 def test_objects_are_outlined_and_measured_against(data):

@@ -244,7 +244,8 @@ def test_a_layer_that_is_dead_at_first_gets_its_scale_later(data):
         )
 
 
-def test_a_training_that_begins_anew_has_a_color_scale_of_its_own(data, tmp_path):
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_a_new_training_has_a_color_scale_of_its_own(data, tmp_path, is_shared):
     """Also where the last one did not get beyond its first epoch, and for a twin."""
 
     class Interrupts(keras.callbacks.Callback):
@@ -258,7 +259,8 @@ def test_a_training_that_begins_anew_has_a_color_scale_of_its_own(data, tmp_path
         with pytest.raises(KeyboardInterrupt):
             another = kg.GradCAMCallback(*data, scale="run", log_dir=tmp_path)
             fit(model, data, [another, Interrupts()])
-        fit(model, data, [shared], epochs=1)
+        again = kg.GradCAMCallback(*data, scale="run", log_dir=tmp_path)
+        fit(model, data, [shared if is_shared else again], epochs=1)
     scales = {
         run: curves["gradcam/scale"][0]
         for run, curves in written(tmp_path, "scalars").items()
@@ -510,6 +512,23 @@ def test_a_training_loop_of_ones_own(data):
     callbacks.on_train_end()
     assert list(kept.panels) == [-1, 0, 1]
     assert kept.closed == 1
+
+
+def test_a_model_that_is_changed_in_a_loop_of_ones_own(data):
+    """There is no function of Keras' that would tell."""
+    kept = Keeps()
+    model = make_trainable()
+    callback = kg.GradCAMCallback(*data, log_dir=None, sinks=[kept])
+    callbacks = keras.callbacks.CallbackList([callback], model=model)
+    for activation in ("relu", "tanh"):
+        model.get_layer("last").activation = keras.activations.get(activation)
+        callbacks.on_train_begin()
+        callbacks.on_epoch_begin(0)
+        callbacks.on_epoch_end(0, {})
+        callbacks.on_train_end()
+    raw = kg.GradCAM(model, normalize=None)(data[0][:8])
+    peak = pytest.approx(metrics.peak_strength(raw), rel=1e-5)
+    assert kept.scalars[0]["gradcam/peak"] == peak
 
 
 def test_filters_of_warnings_are_left_alone(data):
