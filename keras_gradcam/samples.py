@@ -275,9 +275,7 @@ def _as_labels(labels, length):
     if labels is None or not leaves:
         return None
     are_numbers = all(not np.ndim(leaf) for leaf in leaves)
-    are_rows = (
-        len(leaves) == length and len(leaves[0] if not are_numbers else ()) != length
-    )
+    are_rows = len(leaves) == length and np.shape(leaves[0])[:1] != (length,)
     if isinstance(labels, list) and (are_numbers or are_rows):
         return _array(labels)
     return _array(leaves[0]) if len(leaves) == 1 else None

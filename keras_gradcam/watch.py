@@ -73,7 +73,8 @@ class Watch:
         # One linear unit is two classes if the loss says so.
         is_binary = self.cam.classes == 1 and self.reading.are_logits
         self.classes = 2 if is_binary else self.cam.classes
-        _check_labels(labels, self.classes)
+        are_explained = self._answers is not None and self._answers.kind != "pred"
+        _check_labels(labels, self.classes, are_explained)
         self._picture_input = self._find_picture_input()
         # Once for all: a range that is guessed anew may be another one.
         drawn = self._drawn(self._inputs)
@@ -210,12 +211,13 @@ def _answer_target(model, word, labels):
     return target
 
 
-def _check_labels(labels, classes):
+def _check_labels(labels, classes, are_explained):
     highest = max((np.max(x, initial=0) for x in labels if x is not None), default=0)
-    if classes and classes > 1 and highest >= classes:
+    # The values of a regression are no classes, but nor is there one to explain.
+    if classes and (classes > 1 or are_explained) and highest >= classes:
         raise ValueError(
             f"Argument `y_true` has class {highest}, but the model has {classes} "
-            "classes, from 0."
+            f"class{'es, from 0' if classes > 1 else ', 0'}."
         )
 
 

@@ -363,6 +363,15 @@ def test_a_linear_unit_is_two_classes_if_the_loss_says_so(data):
             callback.on_train_begin()
 
 
+def test_a_regression_has_no_true_class_to_explain(data):
+    model = make_classifier(activation=None, classes=1)
+    model.compile("sgd", "mse")
+    callback = kg.GradCAMCallback(*data, target="true", log_dir=None)
+    callback.set_model(model)
+    with pytest.raises(ValueError, match="class 3, but the model has 1 class, 0"):
+        callback.on_train_begin()
+
+
 def test_a_sigmoid_that_is_trained_on_values_names_no_class(data):
     model = make_classifier(activation="sigmoid", classes=1)
     model.compile("sgd", "mse")
