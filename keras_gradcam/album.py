@@ -108,14 +108,19 @@ def _remarks(look):
     """What is to be said of each sample's heatmaps, if anything."""
     peaks = [np.abs(heatmaps).max(axis=(1, 2)) for heatmaps in look.heatmaps]
     return [
-        ", ".join(filter(None, map(_remark, look.names, of_sample)))
+        _remark(look.names, list(map(_flaw, of_sample)))
         for of_sample in zip(*peaks, strict=True)
     ]
 
 
-def _remark(name, peak):
+def _remark(names, flaws):
+    if len(set(flaws)) == 1:
+        return flaws[0]
+    flawed = zip(names, flaws, strict=True)
+    return ", ".join(f"{name}: {flaw}" for name, flaw in flawed if flaw)
+
+
+def _flaw(peak):
     if not np.isfinite(peak):
-        return f"{name}: NaN" if name else "heatmap is NaN"
-    if peak == 0:
-        return f"{name}: no evidence" if name else "no evidence"
-    return ""
+        return "heatmap is NaN"
+    return "no evidence" if peak == 0 else ""

@@ -65,10 +65,11 @@ class Scale:
         # No maximum is known in advance, and a map that grows must not end in one flat
         # red: half the scale is up to the strength, the rest for what exceeds it.
         columns = zip(look.names, look.heatmaps, strict=True)
-        return [
-            np.asarray(x / (np.abs(x) + self._strength(name, x)), "float32")
-            for name, x in columns
-        ]
+        with np.errstate(invalid="ignore"):  # Infinity becomes NaN, which is drawn so.
+            return [
+                np.asarray(x / (np.abs(x) + self._strength(name, x)), "float32")
+                for name, x in columns
+            ]
 
     def _strength(self, name, heatmaps):
         if isinstance(self._scale, numbers.Real):

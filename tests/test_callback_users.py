@@ -15,6 +15,9 @@ from trainings import Keeps, fit, make_data, make_trainable, steps_of, written
 
 import keras_gradcam as kg
 from keras_gradcam import metrics
+from keras_gradcam.album import Album
+from keras_gradcam.scale import Scale
+from keras_gradcam.watch import Look
 
 
 @pytest.fixture
@@ -187,35 +190,32 @@ def test_captions_of_a_multi_label_model(data, head):
 # Colours and captions.
 
 
-def test_each_map_without_evidence_is_named(data):
-    """A map of several that is empty is not the model's silence on all of them."""
-    kept = Keeps()
-    model = make_trainable()
-    callback = kg.GradCAMCallback(
-        *data, layer=["first", "last"], log_dir=None, sinks=[kept], num_samples=1
-    )
+@pytest.mark.parametrize(
+    ("peaks", "remark"),
+    [
+        ([1], ""),
+        ([0], "no evidence"),
+        ([np.nan], "heatmap is NaN"),
+        ([1, 1], ""),
+        ([0, 0], "no evidence"),
+        ([1, 0], "true: no evidence"),
+        ([np.inf, 0], "predicted: heatmap is NaN, true: no evidence"),
+    ],
+)
+def test_a_map_without_evidence_is_named(peaks, remark):
+    """One of several that is empty is not the model's silence on all of them."""
 
-    class Silences(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            weight, bias = model.get_layer("last").get_weights()
-            model.get_layer("last").set_weights([0 * weight, 0 * bias - 1])
+    class Remembers:
+        def of(self, outputs, labels, prefixes, suffixes):
+            remarks.extend(suffixes)
+            return [(suffix, None) for suffix in suffixes]
 
-    model.optimizer.learning_rate = 0
-    fit(model, data, [callback, Silences()], epochs=1)
-    row = model.predict(data[0][:1], verbose=0)[0]
-    best = row.argmax()
-    caption = (
-        f"true 0, predicted {best} ({row[best]:.0%}), first: no evidence, last: no "
-        "evidence"
-    )
-    expected = kg.panel(
-        kg.to_uint8(data[0][0], value_range=(0, 1)),
-        [np.zeros((16, 12))] * 2,
-        caption,
-        bool(best == 0),
-        titles=["first", "last"],
-    )
-    np.testing.assert_array_equal(kept.panels[0]["gradcam/first, last"][0], expected)
+    remarks = []
+    names = ["predicted", "true"] if len(peaks) > 1 else [""]
+    heatmaps = [np.full((2, 4, 4), [[[peak]], [[1]]]) for peak in peaks]
+    look = Look(heatmaps, names, np.zeros((2, 4, 4, 3), "uint8"), [None] * 2, None)
+    Album("a", "b", Remembers(), Scale(1.0), None, False, False).draw(look)
+    assert remarks == [remark, ""]
 
 
 def test_a_layer_that_is_dead_at_first_gets_its_scale_later(data):
