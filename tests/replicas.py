@@ -20,6 +20,78 @@ def gradcam(activations, gradients):
     return raw
 
 
+def gradcam_plus_plus(activations, gradients):
+    """Chattopadhay 2018, equation 19 for alpha, without the last ReLU.
+
+    Of an exponential score the second and third derivatives are the powers of the
+    first, times a factor that cancels.
+    """
+    grid, channels = activations.shape[:-1], activations.shape[-1]
+    cells = list(np.ndindex(*grid))
+    raw = np.zeros(grid, np.float64)
+    for k in range(channels):
+        total = sum(float(activations[(*cell, k)]) for cell in cells)
+        weight = 0.0
+        for cell in cells:
+            first = float(gradients[(*cell, k)])
+            second, third = first**2, first**3
+            denominator = 2 * second + total * third
+            alpha = second / denominator if denominator > 0 else 0.0
+            weight += alpha * max(first, 0.0)
+        for cell in cells:
+            raw[cell] += weight * float(activations[(*cell, k)])
+    return raw
+
+
+def xgradcam(activations, gradients):
+    """Fu 2020: gradients weighted by each place's share of the activation."""
+    grid, channels = activations.shape[:-1], activations.shape[-1]
+    cells = list(np.ndindex(*grid))
+    raw = np.zeros(grid, np.float64)
+    for k in range(channels):
+        total = sum(float(activations[(*cell, k)]) for cell in cells)
+        weight = 0.0
+        for cell in cells:
+            share = float(activations[(*cell, k)]) / total if total else 0.0
+            weight += share * float(gradients[(*cell, k)])
+        for cell in cells:
+            raw[cell] += weight * float(activations[(*cell, k)])
+    return raw
+
+
+def _place_by_place(activations, gradients, product):
+    raw = np.zeros(activations.shape[:-1], np.float64)
+    for cell in np.ndindex(*raw.shape):
+        for a, g in zip(activations[cell], gradients[cell], strict=True):
+            raw[cell] += product(float(a), float(g))
+    return raw
+
+
+def layercam(activations, gradients):
+    """Jiang 2021: each place weighted by its positive gradient."""
+    return _place_by_place(activations, gradients, lambda a, g: max(g, 0.0) * a)
+
+
+def hirescam(activations, gradients):
+    """Draelos 2020: each place weighted by its gradient."""
+    return _place_by_place(activations, gradients, lambda a, g: g * a)
+
+
+def elementwise(activations, gradients):
+    """pytorch-grad-cam's GradCAMElementWise: the positive products."""
+    return _place_by_place(activations, gradients, lambda a, g: max(g * a, 0.0))
+
+
+METHODS = {
+    "gradcam": gradcam,
+    "gradcam++": gradcam_plus_plus,
+    "xgradcam": xgradcam,
+    "layercam": layercam,
+    "hirescam": hirescam,
+    "elementwise": elementwise,
+}
+
+
 def conv_relu(image, kernel, bias):
     """A valid convolution with ReLU, one sample `(h, w, c)`, by loops."""
     kh, kw, _, filters = kernel.shape

@@ -182,3 +182,11 @@ def test_guide_lists_every_target():
     cells = re.findall(r"^\| .* \| `(kg\.targets\..*)` \|$", page, re.MULTILINE)
     names = {"kg": kg, "mask": np.ones((4, 4)), "reference": np.ones(3)}
     assert {eval(cell, names).name for cell in cells} == set(kg.targets.TARGETS)
+
+
+def test_guide_lists_every_method():
+    page = (ROOT / "docs" / "guide.md").read_text()
+    section = page.split("## Which method")[1].split("\n## ")[0]
+    assert set(re.findall(r'^\| `"(\S+)"`', section, re.MULTILINE)) == set(
+        kg.methods.METHODS
+    )
