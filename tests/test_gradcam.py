@@ -469,7 +469,7 @@ def _raises(error, text, function):
         (TypeError, r"`layer` must be .* Received: layer=3 of type int", {"layer": 3}),
         (
             ValueError,
-            r"`method` must be one of \['gradcam'\].*'grad'",
+            r"`method` must be one of .*'gradcam'.*='grad'",
             {"method": "grad"},
         ),
         (
