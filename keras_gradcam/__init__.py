@@ -3,6 +3,7 @@
 from keras_gradcam import methods as methods
 from keras_gradcam import metrics as metrics
 from keras_gradcam import sinks as sinks
+from keras_gradcam import smoothing as smoothing
 from keras_gradcam import targets as targets
 from keras_gradcam.callback import GradCAMCallback as GradCAMCallback
 from keras_gradcam.explain import explain as explain

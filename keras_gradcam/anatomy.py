@@ -33,7 +33,8 @@ class Site:
             where it is called several times, n from 0 in order of execution.
         path: The names of the nested models and of the layer, joined by "/"; then "~n"
             for the n-th further layer of the same name.
-        layer: The `keras.Layer`, or a `keras.Operation` of a functional model.
+        layer: The `keras.Layer`, or a `keras.Operation` of a functional model; `None`
+            for an input of the model.
         call: Which call of the layer, from 0.
         item: Which tensor of the layer's flattened output.
         shape: Shape of the tensor, `None` for the batch and for other free lengths.
@@ -41,6 +42,7 @@ class Site:
         to_grid: Callable that brings the tensor, or its gradient, into the shape
             `(batch, *grid, channels)`.
         channels: Number of channels.
+        channel_axis: The axis of the tensor that has them.
         prefix: How many tokens, such as a class token, come before those of the grid.
         connected: Whether the score can depend on the tensor.
         passes_on: Whether it can depend on its grid: `False` where only a class token
@@ -55,13 +57,14 @@ class Site:
 
     name: str
     path: str
-    layer: keras.Layer
+    layer: keras.Layer | None
     call: int
     item: int
     shape: tuple
     grid: tuple
     to_grid: Callable
     channels: int | None
+    channel_axis: int
     prefix: int
     connected: bool
     passes_on: bool
@@ -236,6 +239,7 @@ class _Census:
         tensor = record.tensor
         index, axes = self._input(tensor, grid, channels_first)
         shape = tuple(tensor.shape) if tensor.shape.rank is not None else ()
+        channel_axis = 1 if channels_first and not grid.prefix else -1
         return Site(
             name=name,
             path=path,
@@ -245,7 +249,8 @@ class _Census:
             shape=(None, *shape[1:]) if self._per_sample(tensor) else shape,
             grid=grid.shape,
             to_grid=grid.to_grid,
-            channels=shape[1 if channels_first else -1] if len(shape) > 2 else None,
+            channels=shape[channel_axis] if len(shape) > 2 else None,
+            channel_axis=channel_axis,
             prefix=grid.prefix,
             connected=tensor.name in self.upstream,
             passes_on=True,

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_gradcam.scoring import class_columns, predicted_class
+from keras_gradcam.scoring import class_columns, of_class, predicted
 
 NO_LABELS = (
     "Labels must have one class, an int from 0, for each sample, or a one-hot or "
@@ -91,10 +91,11 @@ class AnswerTarget:
         if self._are_logits and columns.shape[-1] == 1:
             columns = ops.concatenate([-columns, columns], axis=-1)
         if self.kind == "pred":
-            return predicted_class(columns)
+            return of_class(columns, predicted(columns))
         if self.kind == "true":
             return self._true(columns)
-        return ops.stack([predicted_class(columns), self._true(columns)], axis=-1)
+        highest = of_class(columns, predicted(columns))
+        return ops.stack([highest, self._true(columns)], axis=-1)
 
     def _true(self, columns):
         one_hot = tf.one_hot(self._labels, columns.shape[-1], True, False, dtype="bool")

@@ -92,6 +92,34 @@ def check_resize(resize):
     return tuple(int(length) for length in size)
 
 
+def check_evidence(method, kinds):
+    if method.row.evidence not in kinds:
+        raise ValueError(
+            f"Argument `method` asks for evidence {method.row.evidence!r}. It must be "
+            f"one of {sorted(kinds)}. Received: method={method!r}"
+        )
+
+
+def check_fuse(fuse, several):
+    if fuse is not None and not several:
+        raise ValueError(
+            "Argument `fuse` makes one map of those of several layers: pass a list as "
+            f"`layer`, such as `layer=['early', 'late']`. Received: fuse={fuse!r}"
+        )
+
+
+def check_chunk_size(chunk_size):
+    if chunk_size is None:
+        return None
+    whole = isinstance(chunk_size, (int, np.integer)) and chunk_size is not True
+    if not whole or chunk_size < 1:
+        raise ValueError(
+            "Argument `chunk_size` must be the number of inputs to run at once, an int "
+            f"from 1 on, or None. Received: chunk_size={chunk_size!r}"
+        )
+    return int(chunk_size)
+
+
 def check_images(declared, images):
     if declared is None:
         return

@@ -1,5 +1,7 @@
 """Why a map is empty, or not to be trusted: causes, and the way out of each."""
 
+import functools
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -59,30 +61,32 @@ class Diagnosis(NamedTuple):
         return f"{self.cause}: {self.advice}"
 
 
-def measure(evidence, method, logits):
+def measure(observation, raw_maps, logits):
     """Measures, inside the graph, what tells the causes apart.
 
     Args:
-        evidence: An `evidence.Evidence`.
-        method: Callable `(activations, gradients, scores) -> map`.
+        observation: An `evidence.Observation`.
+        raw_maps: List of the raw maps `(batch, ...)`, one for each layer.
         logits: Whether logits were asked for.
 
     Returns:
         List with a dict of tensors `(batch,)` for each layer.
     """
-    saturated = _saturated(evidence.outputs, logits, evidence.scores)
-    return [
-        {
-            "finite": _finite(activations) & _finite(gradients),
-            "activation": _peak(activations),
-            "gradient": _peak(gradients),
-            "evidence": _highest(method(activations, gradients, evidence.scores)),
-            "saturated": saturated,
-        }
-        for activations, gradients in zip(
-            evidence.activations, evidence.gradients, strict=True
-        )
-    ]
+    saturated = _saturated(observation.outputs, logits, observation.scores)
+    layers = zip(observation.activations, observation.evidence, raw_maps, strict=True)
+    return [_measured(*layer) | {"saturated": saturated} for layer in layers]
+
+
+def _measured(activations, found, raw):
+    # A method without evidence of its own lives on the activations alone.
+    tensors = [x for x in tree.flatten(found) if x is not None] or [activations]
+    finite = [_finite(tensor) for tensor in (activations, *tensors)]
+    return {
+        "finite": functools.reduce(operator.and_, finite),
+        "activation": _peak(activations),
+        "gradient": functools.reduce(ops.maximum, [_peak(x) for x in tensors]),
+        "evidence": _highest(raw),
+    }
 
 
 def of(measured):

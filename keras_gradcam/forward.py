@@ -80,6 +80,20 @@ def declared_inputs(model):
     return flat[0] if len(flat) == 1 else struct
 
 
+def input_names(model, signature):
+    """Names of a model's flattened inputs: their own, or where they are in the inputs.
+
+    Args:
+        model: A `keras.Model`.
+        signature: Structure of `tf.TensorSpec`, as the model takes it.
+    """
+    declared = tree.flatten(declared_inputs(model))
+    paths = [path for path, _ in tree.flatten_with_path(signature)]
+    if len(declared) == len(paths) and all(hasattr(x, "name") for x in declared):
+        return [x.name for x in declared]
+    return ["".join(f"[{key}]" for key in path) or "input" for path in paths]
+
+
 def identity(output):
     """A copy of each tensor in `output`, which a skip connection cannot bypass.
 

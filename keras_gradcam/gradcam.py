@@ -9,16 +9,19 @@ from keras import ops, tree
 
 from keras_gradcam import (
     arguments,
+    chunks,
     diagnosis,
     evidence,
+    focus,
     forward,
+    fusion,
     graphs,
+    heatmaps,
     maps,
     methods,
     scoring,
-    selection,
     signatures,
-    survey,
+    smoothing,
 )
 
 
@@ -38,8 +41,10 @@ class GradCAM(keras.Model):
             `"mobilenetv2_1.00_224/Conv_1"`, a `keras.Layer`, or a list of these for one
             map each. A layer that is called several times is named with `"#n"`, one
             that returns several tensors with `"[key]"`. Defaults to `None`: the last
-            layer with a spatial grid larger than 1x1 that the score depends on.
-        method: Name of the CAM method, one of `methods.METHODS`, or a callable
+            layer with a spatial grid larger than 1x1 that the score depends on. Methods
+            that explain the input look at no layer: the name of an input, if anything.
+        method: Name of the method, one of `methods.METHODS`; one of `methods` with its
+            options, such as `methods.scorecam(channels=64)`; or a callable
             `(activations, gradients, scores) -> map`. Defaults to `"gradcam"`.
         target: What to explain. `None` is each sample's predicted class; an int is one
             class for all samples; a sequence or tensor of ints is one class for each;
@@ -111,6 +116,9 @@ class GradCAM(keras.Model):
         return_predictions=False,
         jit_compile="auto",
         reshape=None,
+        smooth=None,
+        fuse=None,
+        chunk_size=None,
         **kwargs,
     ):
         arguments.check_model(model)
@@ -124,19 +132,22 @@ class GradCAM(keras.Model):
         self.normalize = normalize
         self.resize = arguments.check_resize(resize)
         self.reshape = reshape
+        self.smooth = smooth
+        self.fuse = fuse
+        self.chunk_size = arguments.check_chunk_size(chunk_size)
         self.logits = logits
         self.return_predictions = return_predictions
         self._jit_option = arguments.check_jit_compile(jit_compile)
         # `None` is Keras' own "auto": XLA where an accelerator is, and no strategy.
         self.jit_compile = None if jit_compile == "auto" else jit_compile
         self.built = True
-        self._options()
-        self._focus = _Focus(layer)
+        self._focus = focus.Focus(layer)
+        recipe = self._recipe()
         self._call_state = threading.local()
         self._graphs = graphs.Graphs(self._explain)
         declared = forward.declared_inputs(model)
         if declared is not None:
-            self._look(signatures.exact(declared))
+            self._look(signatures.exact(declared), recipe.method)
 
     # The public calls.
 
@@ -276,7 +287,7 @@ class GradCAM(keras.Model):
         activation or a layer added. Changed weights are seen without it.
         """
         self._graphs.clear()
-        self._focus = _Focus(self._focus.layer)
+        self._focus = focus.Focus(self._focus.layer)
 
     # What Keras asks of a model.
 
@@ -355,13 +366,16 @@ class GradCAM(keras.Model):
         return {
             "name": self.name,
             "model": serialize(self.model),
-            "layer": self.layer,
+            "layer": self._focus.layer_names(),
             "method": methods.name_of(self.method) or serialize(self.method),
             "target": serialize(self.target),
             "activation": serialize(self.activation),
             "normalize": self.normalize,
             "resize": self.resize,
             "reshape": serialize(self.reshape),
+            "smooth": serialize(self.smooth),
+            "fuse": serialize(self.fuse),
+            "chunk_size": self.chunk_size,
             "logits": self.logits,
             "return_predictions": self.return_predictions,
             "jit_compile": self._jit_option,
@@ -371,7 +385,15 @@ class GradCAM(keras.Model):
     def from_config(cls, config):
         objects = {
             key: keras.saving.deserialize_keras_object(config[key])
-            for key in ("model", "method", "target", "activation", "reshape")
+            for key in (
+                "model",
+                "method",
+                "target",
+                "activation",
+                "reshape",
+                "smooth",
+                "fuse",
+            )
         }
         return cls(**{**config, **objects})
 
@@ -395,22 +417,41 @@ class GradCAM(keras.Model):
         target = self.target if target is None else arguments.check_target(target)
         if arguments.is_true_label(target):
             arguments.class_of(None)
-        self._prepare(images)
+        recipe = self._recipe()
+        self._prepare(images, recipe.method)
+        how = recipe, self.logits, self._chunk_size(recipe.method)
         if callable(target) or target is None:
-            return (part, target, self._options()), (images,)
-        classes = self._classes(target, images)
-        return (part, "classes", self._options()), (images, classes)
+            return (part, target, *how), (images,)
+        return (part, "classes", *how), (images, self._classes(target, images))
 
-    def _options(self):
-        """What a graph is made for; checked, as attributes can be set at any time."""
-        methods.get(self.method)
+    def _chunk_size(self, method):
+        """How many inputs run at once; 1 where the method runs none of its own."""
+        if method.row.evidence not in chunks.KINDS:
+            return 1
+        declared = forward.declared_inputs(self.model)
+        return chunks.size(self.chunk_size, self._focus.anatomy, declared)
+
+    def _recipe(self):
+        """How maps are made; checked, as attributes can be set at any time."""
         maps.get_activation(self.activation)
         maps.get_normalization(self.normalize)
-        size = arguments.check_resize(self.resize)
-        return self.method, self.activation, self.normalize, size, self.logits
+        fusion.get(self.fuse)
+        arguments.check_fuse(self.fuse, self._focus.several)
+        method = methods.get(self.method)
+        arguments.check_evidence(method, evidence.KINDS)
+        return heatmaps.Recipe(
+            method,
+            smoothing.get(self.smooth),
+            self.activation,
+            self.normalize,
+            arguments.check_resize(self.resize),
+            self.fuse,
+        )
 
     def _signature(self, static, tensors):
-        if callable(static[1]) and scoring.needs_batch_size(static[1]):
+        _, target, recipe, *_ = static
+        chunked = self.jit_compile and recipe.method.row.evidence in chunks.KINDS
+        if chunked or (callable(target) and scoring.needs_batch_size(target)):
             return signatures.exact(tensors)
         if self.jit_compile:  # XLA compiles for each size anyhow.
             return signatures.free_batch(tensors)
@@ -424,24 +465,25 @@ class GradCAM(keras.Model):
             stacklevel=2,
         )
 
-    def _prepare(self, images):
+    def _prepare(self, images, method):
         declared = forward.declared_inputs(self.model)
         arguments.check_images(declared, images)
-        if declared is not None and self._focus.sites is not None:
+        if declared is not None and self._focus.is_at(method):
             return
         # Where a model takes images of any size, each size has a grid of its own.
         signature = signatures.free_batch(images)
-        if not self._focus.has_seen(signature):
+        if declared is not None:
+            signature = signatures.exact(declared)
+        if not self._focus.has_seen(signature, method):
             with tf.init_scope():
                 if not self.model.built:
                     self.model(signatures.first_sample(images), training=False)
-                self._look(signature)
+                self._look(signature, method)
 
-    def _look(self, signature):
-        target = self.target if callable(self.target) else None
-        found = survey.survey(self.model, signature, target, self.logits, self.reshape)
-        sites = selection.select(found, self._focus.layer, target)
-        self._focus.remember(signature, found, sites)
+    def _look(self, signature, method):
+        self._focus.look(
+            self.model, signature, method, self.target, self.logits, self.reshape
+        )
 
     def _classes(self, target, images):
         """One class for each sample, checked against batch and model where known."""
@@ -453,87 +495,29 @@ class GradCAM(keras.Model):
     # Inside the graph.
 
     def _explain(self, static, images, classes=None):
-        part, target, (method, *drawing, logits) = static
-        found = evidence.gradients(
+        part, target, recipe, logits, chunk_size = static
+        question = evidence.Question(
             self.model,
             images,
             self._focus.sites,
-            lambda outputs: scoring.scores(outputs, target, classes, logits),
+            scoring.Scorer(target, classes, logits),
+            self._focus.layers,
             self._focus.anatomy.inline,
+            chunk_size,
         )
-        method = methods.get(method)
+        if part == "activations":
+            found = evidence.gather(question, "nothing").activations
+            return self._one_or_list(found)
+        if part == "gradients":
+            return self._one_or_list(evidence.gather(question).evidence)
         if part == "diagnosis":
-            return diagnosis.measure(found, method, logits)
-        if part != "heatmaps":
-            return self._one_or_list(getattr(found, part))
-        layers = zip(self._focus.sites, found.activations, found.gradients, strict=True)
-        heatmaps = [
-            self._heatmap(method, drawing, *layer, found.scores, images)
-            for layer in layers
-        ]
-        checks = diagnosis.checks(heatmaps, found.outputs, logits)
-        return self._one_or_list(heatmaps), found.outputs, checks
-
-    def _heatmap(self, method, drawing, site, activations, gradients, scores, images):
-        if len(scores.shape) == 2:
-            several = [
-                self._heatmap(
-                    method,
-                    drawing,
-                    site,
-                    activations,
-                    gradients[:, i],
-                    scores[:, i],
-                    images,
-                )
-                for i in range(scores.shape[1])
-            ]
-            return ops.stack(several, axis=1)
-        activation, normalize, size = drawing
-        raw = method(activations, gradients, scores)
-        methods.check_map(method, raw, activations)
-        shape = signatures.map_size(size, site, images)
-        return maps.finish(raw, activation, shape, normalize)
+            observation = heatmaps.observe(question, recipe)
+            raw = heatmaps.raw_maps(observation, recipe)
+            return diagnosis.measure(observation, raw, logits)
+        made, observation = heatmaps.make(question, recipe)
+        checks = diagnosis.checks(made, observation.outputs, logits)
+        made = made[0] if recipe.fuse else self._one_or_list(made)
+        return made, observation.outputs, checks
 
     def _one_or_list(self, values):
         return values if self._focus.several else values[0]
-
-
-class _Focus:
-    """What a `GradCAM` looks at; out of sight of Keras, which would track the layers.
-
-    Attributes:
-        layer: The `layer` argument.
-        several: Whether it is a list.
-        signature: Structure of `tf.TensorSpec` that the model was traced with last.
-        anatomy: The model's `anatomy.Anatomy`, `None` until traced.
-        sites: List of `anatomy.Site` that `layer` stands for, `None` until traced.
-    """
-
-    def __init__(self, layer):
-        self.layer = layer
-        self.several = isinstance(layer, (list, tuple))
-        self.signature = None
-        self.anatomy = None
-        self.sites = None
-        self._seen = []
-
-    def remember(self, signature, anatomy, sites):
-        self._seen.append((signature, anatomy, sites))
-        self.signature, self.anatomy, self.sites = self._seen[-1]
-
-    def has_seen(self, signature):
-        """Whether `signature` was traced before; if so it is looked at again."""
-        for seen in self._seen:
-            if seen[0] == signature:
-                self.signature, self.anatomy, self.sites = seen
-                return True
-        return False
-
-    def names(self):
-        if self.sites is None:
-            given = self.layer if self.several else [self.layer]
-            names = [getattr(layer, "name", layer) for layer in given]
-        else:
-            names = [site.name for site in self.sites]
-        return names if self.several else names[0]

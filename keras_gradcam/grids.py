@@ -129,3 +129,33 @@ def input_axes(input_shape, grid, channels_first):
     if rank > 4 and tuple(input_shape[axis] for axis in spatial[: len(grid)]) == grid:
         return 2, spatial[: len(grid)]  # One value for each frame of a video.
     return 2, spatial[extra:]  # A network that sums up the frames.
+
+
+def of_input(shape, known_axes, channels_first):
+    """The axes of an input that a map of it covers: all but batch and channels.
+
+    Args:
+        shape: Shape of the input, batch included.
+        known_axes: The axes that a layer's grid covers, `()` where no layer has one.
+        channels_first: Whether the channels are axis 1, where no layer tells.
+    """
+    rank = len(shape)
+    if rank < 3 or tuple(known_axes) == tuple(range(1, rank)):
+        return tuple(range(1, rank))
+    if known_axes:
+        channels_first = rank - 1 in known_axes and 1 not in known_axes
+    return tuple(range(2, rank) if channels_first else range(1, rank - 1))
+
+
+def over_axes(shape, axes):
+    """The grid of an input whose positions are along `axes`, the rest are channels."""
+    rest = [axis for axis in range(1, len(shape)) if axis not in axes]
+    to_grid = functools.partial(_spread, order=(0, *axes, *rest), axes=len(axes))
+    return Grid(tuple(shape[axis] for axis in axes), to_grid)
+
+
+def _spread(tensor, order, axes):
+    tensor = ops.transpose(tensor, order)
+    if len(order) == axes + 2:
+        return tensor
+    return ops.reshape(tensor, (*ops.shape(tensor)[: axes + 1], -1))

@@ -2,8 +2,7 @@
 
 import tensorflow as tf
 
-# Ops that only rename or reshape what they are given.
-PASS_THROUGH = ("Identity", "Cast", "EnsureShape", "Reshape", "Squeeze")
+from keras_gradcam.graph_walk import last_operation
 
 
 def find_logits(output):
@@ -36,16 +35,10 @@ def find_head(output):
     """
     if find_logits(output) is None:
         return None
-    last = _last_operation(output).type if tf.is_symbolic_tensor(output) else ""
+    last = last_operation(output).type if tf.is_symbolic_tensor(output) else ""
     return "sigmoid" if last == "Sigmoid" else "softmax"
 
 
 def _walk_back(tensor):
-    last = _last_operation(tensor)
+    last = last_operation(tensor)
     return last.inputs[0] if last.type in ("Softmax", "Sigmoid") else None
-
-
-def _last_operation(tensor):
-    while tensor.op.type in PASS_THROUGH:
-        tensor = tensor.op.inputs[0]
-    return tensor.op

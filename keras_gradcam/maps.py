@@ -33,15 +33,28 @@ def _resize_axis(maps, axis, length):
         return maps
     dtype = keras.backend.standardize_dtype(maps.dtype)
     scale = ops.cast(old, dtype) / ops.cast(length, dtype)
-    centre = (ops.arange(length, dtype=dtype) + 0.5) * scale - 0.5
-    centre = ops.clip(centre, 0.0, ops.cast(old - 1, dtype))
-    lower = ops.floor(centre)
-    shape = [1] * len(maps.shape)
+    return interpolated(
+        maps, axis, (ops.arange(length, dtype=dtype) + 0.5) * scale - 0.5
+    )
+
+
+def interpolated(values, axis, positions):
+    """Values at fractional positions along an axis, linearly; clipped at its ends.
+
+    Args:
+        values: Tensor of any rank.
+        axis: The axis.
+        positions: Floats `(length,)`, 0 for the first value.
+    """
+    last = ops.shape(values)[axis] - 1
+    positions = ops.clip(positions, 0.0, ops.cast(last, positions.dtype))
+    lower = ops.floor(positions)
+    shape = [1] * len(values.shape)
     shape[axis] = -1
-    fraction = ops.reshape(centre - lower, shape)
+    fraction = ops.reshape(positions - lower, shape)
     lower = ops.cast(lower, "int32")
-    upper = ops.minimum(lower + 1, old - 1)
-    below, above = (ops.take(maps, index, axis=axis) for index in (lower, upper))
+    upper = ops.minimum(lower + 1, last)
+    below, above = (ops.take(values, index, axis=axis) for index in (lower, upper))
     # Both weights, and no `below + fraction * (above - below)`: inf must not become NaN
     # on the grid points themselves.
     return below * (1.0 - fraction) + above * fraction
@@ -93,9 +106,17 @@ def normalize_max(maps):
 
 def normalize_minmax(maps):
     """Stretches each map to [0, 1] from its own minimum and maximum."""
-    low = ops.min(maps, axis=_grid(maps), keepdims=True)
-    high = ops.max(maps, axis=_grid(maps), keepdims=True)
-    return _divide(maps - low, high - low)
+    return stretched(maps, _grid(maps))
+
+
+def stretched(values, axes):
+    """Stretches values to [0, 1] from their minimum and maximum along `axes`.
+
+    Where all are the same the result is 0.
+    """
+    low = ops.min(values, axis=axes, keepdims=True)
+    high = ops.max(values, axis=axes, keepdims=True)
+    return _divide(values - low, high - low)
 
 
 def normalize_batch(maps):

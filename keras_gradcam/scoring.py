@@ -1,34 +1,137 @@
 """What a score is taken of: logits or outputs, one column for each class."""
 
+import contextlib
+import threading
+
+import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
 from keras_gradcam.logits import find_head, find_logits
 
 
-def scores(outputs, target, classes, logits=True):
+class Scorer:
     """Scores a model's outputs as a `target` argument of `GradCAM` says.
 
+    What the target chooses by looking at the outputs, such as the predicted class, it
+    chooses at the first call: noisy or masked inputs are scored by the same choice.
+
     Args:
-        outputs: The model's outputs.
         target: `None` for classes, or a callable.
         classes: Integer tensor `(batch,)`, or `None` for the predicted classes.
         logits: Whether to score the logits behind a softmax or sigmoid, where there is
             one, instead of the outputs themselves. Defaults to `True`.
-
-    Returns:
-        Tensor `(batch,)`, or `(batch, n)` from a callable that explains n things at
-        once.
-
-    Raises:
-        ValueError: If a callable returns another shape, or if there are several
-            outputs and no callable to choose.
     """
-    outputs = with_logits(outputs) if logits else outputs
-    if callable(target):
-        return _called(target, outputs)
-    columns = class_columns(outputs)
-    return predicted_class(columns) if classes is None else of_class(columns, classes)
+
+    def __init__(self, target, classes, logits=True):
+        self.target, self.classes, self.logits = target, classes, logits
+        self._decisions = None
+
+    def __call__(self, outputs):
+        """Returns `(batch,)`, or `(batch, n)` if the target explains n things at once.
+
+        Raises:
+            ValueError: If a callable returns another shape, or if there are several
+                outputs and no callable to choose.
+        """
+        outputs = with_logits(outputs) if self.logits else outputs
+        if self._decisions is None and callable(self.target):
+            _check_samples_stay(self.target, outputs)
+        return self._scores(outputs)
+
+    def _scores(self, outputs):
+        with _decisions(self._decisions) as made:
+            scores = widened(self._of(outputs))
+        self._decisions = made
+        return scores
+
+    def _of(self, outputs):
+        if callable(self.target):
+            return _called(self.target, outputs)
+        columns = class_columns(outputs)
+        index = predicted(columns) if self.classes is None else self.classes
+        return of_class(columns, index)
+
+    def of_each(self, outputs, count):
+        """Scores `count` variants of the batch at once.
+
+        Args:
+            outputs: The model's outputs for `count * batch` samples, those of the first
+                variant first.
+            count: Number of variants, an int or a scalar tensor.
+
+        Returns:
+            Tensor `(count, batch)` or `(count, batch, n)`.
+        """
+        outputs = with_logits(outputs) if self.logits else outputs
+
+        def variant(index):
+            # By the batch: a target may have a class or a region for each sample.
+            return self._scores(tree.map_structure(lambda x: _part(x, index), outputs))
+
+        def _part(x, index):
+            shape = tf.concat([[count, tf.shape(x)[0] // count], tf.shape(x)[1:]], 0)
+            part = tf.reshape(x, shape)[index]
+            part.set_shape([None, *x.shape[1:]])
+            return _marked_as(x, part)
+
+        first = tree.flatten(outputs)[0]
+        kind = tf.float64 if first.dtype == tf.float64 else tf.float32
+        return tf.map_fn(
+            lambda index: tf.cast(variant(index), kind),
+            tf.range(count),
+            fn_output_signature=kind,
+        )
+
+
+def widened(tensor):
+    """Returns float32 of half precision, which is for the model: sums need more."""
+    tensor = tf.convert_to_tensor(tensor)
+    return tensor if tensor.dtype == tf.float64 else tf.cast(tensor, tf.float32)
+
+
+def _marked_as(original, part):
+    """Marks a part of logits or probabilities as such: it has no graph of its own."""
+    if getattr(original, "_keras_gradcam_is_logits", False):
+        part._keras_gradcam_is_logits = True
+    elif find_logits(original) is not None:
+        part._keras_logits = part
+    return part
+
+
+def decided(choose):
+    """Returns what `choose()` returns, or what it returned for the clean images.
+
+    Targets call it for what they choose by looking at the outputs.
+
+    Args:
+        choose: Callable without arguments to a tensor.
+    """
+    decisions = getattr(_thread, "decisions", None)
+    return choose() if decisions is None else decisions(choose)
+
+
+_thread = threading.local()
+
+
+@contextlib.contextmanager
+def _decisions(earlier):
+    """Records decisions in the list that it yields, or repeats those of `earlier`."""
+    made = [] if earlier is None else earlier
+    repeated = None if earlier is None else iter(earlier)
+
+    def decide(choose):
+        if repeated is not None:
+            return next(repeated)
+        made.append(choose())
+        return made[-1]
+
+    before = getattr(_thread, "decisions", None)
+    _thread.decisions = decide
+    try:
+        yield made
+    finally:
+        _thread.decisions = before
 
 
 def basis(outputs, target, logits=True):
@@ -36,15 +139,25 @@ def basis(outputs, target, logits=True):
 
     Args:
         outputs: The model's outputs.
-        target: See `scores`.
-        logits: See `scores`.
+        target: See `Scorer`.
+        logits: See `Scorer`.
 
     Returns:
         A structure of tensors.
     """
     if callable(target) and not needs_batch_size(target):
-        return scores(outputs, target, None, logits)
+        try:
+            return Scorer(target, None, logits)(outputs)
+        except (ValueError, tf.errors.OpError):
+            if not _has_rows(target):
+                raise
     return with_logits(outputs) if logits else outputs
+
+
+def _has_rows(target):
+    """Whether a target may have an option with one row for each sample."""
+    options = getattr(target, "options", {}).values()
+    return any(_has_rows(x) if callable(x) else np.ndim(x) for x in options)
 
 
 def needs_batch_size(target):
@@ -53,7 +166,6 @@ def needs_batch_size(target):
 
 
 def _called(target, outputs):
-    _check_samples_stay(target, outputs)
     scores = target(outputs)
     if isinstance(scores, (list, tuple)):
         scores = ops.stack(scores)
@@ -153,10 +265,11 @@ def class_columns(outputs):
     return ops.concatenate([other, columns], axis=-1)
 
 
-def predicted_class(columns):
-    """The score `(batch,)` of each sample's highest class, from `(batch, classes)`."""
-    # Not the maximum: its gradient is shared out between classes that tie.
-    return of_class(columns, ops.argmax(columns, axis=-1))
+def predicted(columns):
+    """Each sample's highest class `(batch,)`, from `(batch, classes)`."""
+    # Its score is taken by this, and not as the maximum, whose gradient is shared out
+    # between classes that tie.
+    return decided(lambda: ops.argmax(columns, axis=-1))
 
 
 def of_class(columns, classes):

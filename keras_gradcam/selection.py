@@ -3,7 +3,10 @@
 import difflib
 
 import keras
+from keras import tree
 
+from keras_gradcam import forward, grids
+from keras_gradcam.anatomy import Site
 from keras_gradcam.targets import Target
 
 # Layers that hold a graph, or a module of another framework, instead of layers.
@@ -101,6 +104,89 @@ def find(anatomy, layer):
             f"layer={_name(layer)!r}"
         )
     return matches[0]
+
+
+def inputs(anatomy, model, signature, method, layer, layers):
+    """Returns the sites of the inputs that a map of the input lies over.
+
+    Args:
+        anatomy: An `anatomy.Anatomy`.
+        model: A `keras.Model`.
+        signature: Structure of `tf.TensorSpec`, as the model takes it.
+        method: The `method.Method`.
+        layer: See `GradCAM`; the name of an input where the method needs no layer.
+        layers: List of the sites of layers if the method needs them: one site is
+            returned for each, that of the input that the layer's grid lies over.
+
+    Raises:
+        ValueError: If there is no such input, or it has no gradient.
+    """
+    specs = tree.flatten(signature)
+    names = forward.input_names(model, signature)
+    if layers:
+        indices = [site.input for site in layers]
+    elif layer is None:
+        indices = [_main_input(anatomy, specs)]
+    else:
+        given = layer if isinstance(layer, (list, tuple)) else [layer]
+        indices = [_input_named(one, names, method) for one in given]
+    return [_input_site(anatomy, specs, names, index, method) for index in indices]
+
+
+def _main_input(anatomy, specs):
+    """The input that the last layer with a grid lies over, or else the largest."""
+    candidates = [site.input for site in anatomy.sites if site.is_candidate()]
+    if candidates:
+        return candidates[-1]
+    ranks = [spec.shape.rank if spec.dtype.is_floating else 0 for spec in specs]
+    return ranks.index(max(ranks))
+
+
+def _input_named(layer, names, method):
+    if _name(layer) in names:
+        return names.index(_name(layer))
+    raise ValueError(
+        f"Method '{method.name}' explains an input and looks at no layer. Leave out "
+        f"`layer`, or pass the name of an input, one of {names}. Received: "
+        f"layer={_name(layer)!r}"
+    )
+
+
+def _input_site(anatomy, specs, names, index, method):
+    if index is None or not specs[index].dtype.is_floating:
+        received = (
+            names if index is None else f"'{names[index]}' of {specs[index].dtype}"
+        )
+        raise ValueError(
+            f"Method '{method.name}' needs the gradient with respect to the input, and "
+            f"there is none for {received}. Pass floats, or take a method that "
+            "explains a layer."
+        )
+    shape = tuple(specs[index].shape)
+    grid = [site.input_axes for site in anatomy.sites if site.input == index]
+    first = keras.config.image_data_format() == "channels_first"
+    axes = grids.of_input(shape, grid[-1] if grid else (), first)
+    grid = grids.over_axes(shape, axes)
+    rest = [axis for axis in range(1, len(shape)) if axis not in axes]
+    return Site(
+        name=names[index],
+        path=names[index],
+        layer=None,
+        call=0,
+        item=index,
+        shape=(None, *shape[1:]),
+        grid=grid.shape,
+        to_grid=grid.to_grid,
+        channels=shape[rest[0]] if len(rest) == 1 else None,
+        channel_axis=rest[0] if rest else -1,
+        prefix=0,
+        connected=True,
+        passes_on=True,
+        source=0,
+        is_output=False,
+        input=index,
+        input_axes=axes,
+    )
 
 
 def _name(layer):

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from keras_gradcam import maps, methods, metrics
+from keras_gradcam import fusion, maps, methods, metrics, smoothing
 from keras_gradcam.answers import NO_LABELS, labels_of, labels_or_none
 from keras_gradcam.gradcam import GradCAM
 
@@ -64,6 +64,8 @@ def check_options(options):
     methods.get(options.get("method", "gradcam"))
     maps.get_activation(options.get("activation", "relu"))
     maps.get_normalization(options.get("normalize", "max"))
+    smoothing.get(options.get("smooth"))
+    fusion.get(options.get("fuse"))
 
 
 def as_log_dir(log_dir):

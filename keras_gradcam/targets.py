@@ -14,11 +14,13 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_gradcam.configured import Configured, factory, short
 from keras_gradcam.scoring import (
     class_columns,
+    decided,
     of_class,
     only_output,
-    predicted_class,
+    predicted,
     shapes,
 )
 
@@ -26,7 +28,7 @@ TARGETS: dict = {}
 
 
 @keras.saving.register_keras_serializable("keras_gradcam")
-class Target:
+class Target(Configured):
     """A target by name with its options: callable, comparable, serialisable.
 
     Args:
@@ -34,50 +36,18 @@ class Target:
         **options: Its options.
     """
 
-    def __init__(self, name, **options):
-        self.name = name
-        self.options = options
+    ROOM = "targets"
+    TABLE = TARGETS
 
     def __call__(self, outputs):
         return TARGETS[self.name](outputs, **self.options)
-
-    def __repr__(self):
-        options = ", ".join(f"{key}={_short(x)}" for key, x in self.options.items())
-        return f"targets.{self.name}({options})"
-
-    def __eq__(self, other):
-        return isinstance(other, Target) and self._key() == other._key()
-
-    def __hash__(self):
-        return hash(self._key())
-
-    def _key(self):
-        options = sorted(self.options.items())
-        return self.name, tuple((key, _hashable(value)) for key, value in options)
-
-    def get_config(self):
-        return {"name": self.name, **self.options}
-
-    @classmethod
-    def from_config(cls, config):
-        load = keras.saving.deserialize_keras_object
-        return cls(**{key: load(value) for key, value in config.items()})
 
 
 def target(function):
     """Turns `function(outputs, *options)` into `function(*options) -> Target`."""
     TARGETS[function.__name__] = function
-    signature = inspect.signature(function)
-    options = list(signature.parameters.values())[1:]
-
-    @functools.wraps(function)
-    def make(*args, **kwargs):
-        bound = make.__signature__.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return Target(function.__name__, **bound.arguments)
-
-    make.__signature__ = signature.replace(parameters=options)
-    return make
+    options = list(inspect.signature(function).parameters.values())[1:]
+    return factory(function, functools.partial(Target, function.__name__), options)
 
 
 @target
@@ -88,7 +58,8 @@ def top_k(outputs, k=3):
         k: Number of classes.
     """
     columns = class_columns(outputs)
-    return ops.take_along_axis(columns, ops.top_k(columns, k)[1], axis=-1)
+    highest = decided(lambda: ops.top_k(columns, k)[1])
+    return ops.take_along_axis(columns, highest, axis=-1)
 
 
 @target
@@ -130,7 +101,8 @@ def multi_label(outputs, threshold=0.0):
             probabilities. Defaults to `0.0`.
     """
     columns = class_columns(outputs)
-    return ops.sum(ops.where(columns > threshold, columns, 0.0), axis=-1)
+    present = decided(lambda: columns > threshold)
+    return ops.sum(ops.where(present, columns, 0.0), axis=-1)
 
 
 @target
@@ -179,14 +151,33 @@ def contrast(outputs, target=None, gamma=0.6, similar=3):
             "Argument `similar` must be at least 1 and less than the number of "
             f"classes, {columns.shape[-1]}. Received: similar={similar}"
         )
-    index = ops.argmax(columns, -1) if target is None else _full(columns, target)
+    index = predicted(columns) if target is None else _full(columns, target)
     score = of_class(columns, index)
     distance = ops.abs(columns - score[:, None])
     itself = ops.one_hot(index, columns.shape[-1], dtype="bool")
     distance = ops.where(itself, np.inf, distance)
-    nearest = ops.top_k(-distance, similar)[1]
+    nearest = decided(lambda: ops.top_k(-distance, similar)[1])
     others = ops.take_along_axis(columns, nearest, axis=-1)
     return score - gamma * ops.mean(others, axis=-1)
+
+
+@target
+def residual_softmax(outputs, target=None):
+    """A class with its share of the softmax: the score that ShapleyCAM is made for.
+
+    `y_c - cross_entropy(y, c) = y_c + log(softmax(y)_c)`. Unlike a logit it has a
+    curvature behind ReLUs, too. Needs logits.
+
+    Args:
+        target: The class c, an int or one for each sample; `None` is the predicted one.
+
+    Reference:
+        [Cai, 2025](https://arxiv.org/abs/2501.06261), the residual softmax target.
+    """
+    columns = class_columns(outputs)
+    index = predicted(columns) if target is None else _full(columns, target)
+    shares = ops.log_softmax(columns, axis=-1)
+    return of_class(columns, index) + of_class(shares, index)
 
 
 @target
@@ -209,7 +200,7 @@ def segmentation(outputs, index=None, mask=None):
             f"classes)`. The output has shape {tuple(output.shape)}."
         )
     means = ops.mean(output, axis=tuple(range(1, len(output.shape) - 1)))
-    index = ops.argmax(means, -1) if index is None else _full(means, index)
+    index = predicted(means) if index is None else _full(means, index)
     one_hot = ops.one_hot(index, output.shape[-1], dtype=output.dtype)
     scores = ops.einsum("b...c,bc->b...", output, one_hot)
     return ops.sum(
@@ -221,10 +212,11 @@ def segmentation(outputs, index=None, mask=None):
 def _region(output, index, scores, mask):
     if mask is None and output.shape[-1] == 1:
         # With logits the sigmoid's threshold is at 0.
-        return ops.cast(scores > 0, scores.dtype)
+        return ops.cast(decided(lambda: scores > 0), scores.dtype)
     if mask is None:
         index = ops.reshape(index, (-1, *[1] * (len(scores.shape) - 1)))
-        return ops.cast(ops.argmax(output, -1) == index, scores.dtype)
+        own = decided(lambda: ops.equal(ops.argmax(output, -1), index))
+        return ops.cast(own, scores.dtype)
     mask = ops.cast(mask, scores.dtype)
     rank = len(scores.shape) - 1
     if tuple(mask.shape[-rank:]) != tuple(scores.shape[1:]):
@@ -249,11 +241,15 @@ def detection(outputs, index=None, boxes=None, scores=None, top=1):
         top: Number of boxes if `boxes` is `None`. Defaults to `1`.
     """
     columns = _pick(outputs, scores) if scores is not None else _box_scores(outputs)
-    column = ops.max(columns, -1) if index is None else columns[..., index]
+    if index is None:
+        column = of_class(columns, predicted(columns))
+    else:
+        column = columns[..., index]
     if boxes is not None:
         _check_in_range("boxes", boxes, column.shape[1])
         return ops.sum(ops.take(column, np.asarray(boxes), axis=1), axis=1)
-    return ops.sum(ops.top_k(column, top)[0], axis=1)
+    highest = decided(lambda: ops.top_k(column, top)[1])
+    return ops.sum(ops.take_along_axis(column, highest, axis=1), axis=1)
 
 
 def _box_scores(outputs):
@@ -313,11 +309,8 @@ def _score_of(outputs, target):
     if callable(target):
         return target(outputs)
     columns = class_columns(outputs)
-    return (
-        predicted_class(columns)
-        if target is None
-        else of_class(columns, _full(columns, target))
-    )
+    index = predicted(columns) if target is None else _full(columns, target)
+    return of_class(columns, index)
 
 
 def _full(columns, index):
@@ -331,18 +324,5 @@ def _check_in_range(name, index, count):
     if ((index < 0) | (index >= count)).any():
         raise ValueError(
             f"Argument `{name}` must be in the range 0 to {count - 1}. Received: "
-            f"{name}={_short(index)}"
+            f"{name}={short(index)}"
         )
-
-
-def _hashable(value):
-    if isinstance(value, (list, tuple, np.ndarray)) or hasattr(value, "numpy"):
-        array = np.asarray(value)
-        return array.shape, str(array.dtype), array.tobytes()
-    return value
-
-
-def _short(value):
-    if isinstance(value, (Target, str, type(None))):
-        return repr(value)
-    return np.array2string(np.asarray(value), threshold=8, separator=", ")

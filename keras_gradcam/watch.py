@@ -120,7 +120,8 @@ class Watch:
                 warnings.warn(text, category, stacklevel=4)
 
     def _names(self, columns):
-        layers = self.cam.layer if isinstance(self.cam.layer, list) else [""]
+        one_each = isinstance(self.cam.layer, list) and self.cam.fuse is None
+        layers = self.cam.layer if one_each else [""]
         names = []
         for layer, column in zip(layers, columns, strict=True):
             count = column.shape[1] if column.shape.rank == 4 else 1

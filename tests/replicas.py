@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 
-def gradcam(activations, gradients):
+def gradcam(activations, gradients, score=None):
     """Selvaraju 2017, equations 1 and 2 without the ReLU, one sample `(*grid, K)`."""
     grid, channels = activations.shape[:-1], activations.shape[-1]
     cells = list(np.ndindex(*grid))
@@ -20,7 +20,7 @@ def gradcam(activations, gradients):
     return raw
 
 
-def gradcam_plus_plus(activations, gradients):
+def gradcam_plus_plus(activations, gradients, score=None):
     """Chattopadhay 2018, equation 19 for alpha, without the last ReLU.
 
     Of an exponential score the second and third derivatives are the powers of the
@@ -43,7 +43,7 @@ def gradcam_plus_plus(activations, gradients):
     return raw
 
 
-def xgradcam(activations, gradients):
+def xgradcam(activations, gradients, score=None):
     """Fu 2020: gradients weighted by each place's share of the activation."""
     grid, channels = activations.shape[:-1], activations.shape[-1]
     cells = list(np.ndindex(*grid))
@@ -67,33 +67,231 @@ def _place_by_place(activations, gradients, product):
     return raw
 
 
-def layercam(activations, gradients):
+def layercam(activations, gradients, score=None):
     """Jiang 2021: each place weighted by its positive gradient."""
     return _place_by_place(activations, gradients, lambda a, g: max(g, 0.0) * a)
 
 
-def hirescam(activations, gradients):
+def hirescam(activations, gradients, score=None):
     """Draelos 2020: each place weighted by its gradient."""
     return _place_by_place(activations, gradients, lambda a, g: g * a)
 
 
-def elementwise(activations, gradients):
+def elementwise(activations, gradients, score=None):
     """pytorch-grad-cam's GradCAMElementWise: the positive products."""
     return _place_by_place(activations, gradients, lambda a, g: max(g * a, 0.0))
+
+
+def _weighted(activations, weights):
+    raw = np.zeros(activations.shape[:-1], np.float64)
+    for cell in np.ndindex(*raw.shape):
+        for a, w in zip(activations[cell], weights, strict=True):
+            raw[cell] += float(w) * float(a)
+    return raw
+
+
+def _by_channel(values):
+    """Each channel's values in the order of the grid."""
+    cells = list(np.ndindex(*values.shape[:-1]))
+    return [
+        [float(values[(*cell, k)]) for cell in cells] for k in range(values.shape[-1])
+    ]
+
+
+def _mean(values):
+    return sum(values) / len(values)
+
+
+def _variance(values):
+    return _mean([(value - _mean(values)) ** 2 for value in values])
+
+
+def _agreeing(raw, reference):
+    """A map whose sign means nothing, turned to agree with another."""
+    return -raw if float((raw * reference).sum()) < 0 else raw
+
+
+def smoothgradcam_plus_plus(activations, moments, score=None):
+    """Omeiza 2019: Grad-CAM++ of means of G, G^2 and G^3 over noisy inputs."""
+    weights = []
+    for a, *means in zip(*map(_by_channel, (activations, *moments)), strict=True):
+        weight = 0.0
+        for first, second, third in zip(*means, strict=True):
+            denominator = 2 * second + third * sum(a)
+            alpha = second / denominator if denominator > 0 else 0.0
+            weight += alpha * max(first, 0.0)
+        weights.append(weight)
+    return _weighted(activations, weights)
+
+
+def cam(activations, gradients, score=None):
+    """Zhou 2016: behind GAP + Dense the sum of the gradient is the kernel's column."""
+    return _weighted(activations, [sum(g) for g in _by_channel(gradients)])
+
+
+def shapleycam(activations, evidence, score=None):
+    """Cai 2025: the gradient less half of the Hessian's product with A."""
+    gradients, products = map(_by_channel, evidence)
+    weights = [
+        _mean([g - 0.5 * ha for g, ha in zip(*channel, strict=True)])
+        for channel in zip(gradients, products, strict=True)
+    ]
+    return _weighted(activations, weights)
+
+
+def varied_channels(activations, count):
+    """The channels of the largest variance over the grid, in ascending order."""
+    spread = [_variance(channel) for channel in _by_channel(activations)]
+    ranked = sorted(range(len(spread)), key=lambda k: spread[k], reverse=True)
+    return sorted(ranked[:count])
+
+
+def scorecam(activations, scores, score=None):
+    """Wang 2020, algorithm 1; the score of the baseline cancels in the softmax."""
+    powers = [math.exp(float(value) - float(max(scores))) for value in scores]
+    weights = [0.0] * activations.shape[-1]
+    chosen = varied_channels(activations, len(powers))
+    for k, power in zip(chosen, powers, strict=True):
+        weights[k] = power / sum(powers)
+    return _weighted(activations, weights)
+
+
+def ablationcam(activations, scores, score):
+    """Desai 2020: what of the score falls away without a channel."""
+    weights = [
+        (float(score) - float(without)) / abs(float(score)) if score else 0.0
+        for without in scores
+    ]
+    return _weighted(activations, weights)
+
+
+def _first_component(values, reference):
+    table = np.array(_by_channel(values)).T
+    direction = np.linalg.svd(table, full_matrices=False)[2][0]
+    return _agreeing(_weighted(values, direction), reference)
+
+
+def eigencam(activations, nothing=None, score=None):
+    """Muhammad 2020: the positions on their first right singular vector."""
+    return _first_component(activations, activations.astype(np.float64).sum(-1))
+
+
+def eigengradcam(activations, gradients, score=None):
+    """pytorch-grad-cam's EigenGradCAM: the same of gradient times activation."""
+    product = activations.astype(np.float64) * gradients.astype(np.float64)
+    return _first_component(product, product.sum(-1))
+
+
+def kpcacam(activations, nothing=None, score=None, *, kernel="sigmoid", gamma=None):
+    """Karmani 2024: the first kernel principal component of the positions.
+
+    Centred in feature space as in Schoelkopf 1998, equation 20; a projection is the
+    entry of the eigenvector, which has length 1, times the root of the eigenvalue.
+    """
+    grid = activations.shape[:-1]
+    gamma = 1 / activations.shape[-1] if gamma is None else gamma
+    places = [activations[cell].astype(np.float64) for cell in np.ndindex(*grid)]
+    alike = np.zeros((len(places), len(places)))
+    for i, a in enumerate(places):
+        for j, b in enumerate(places):
+            if kernel == "sigmoid":
+                alike[i, j] = math.tanh(gamma * float(a @ b) + 1)
+            else:
+                alike[i, j] = math.exp(-gamma * float((a - b) @ (a - b)))
+    even = np.full(alike.shape, 1 / len(places))
+    centred = alike - even @ alike - alike @ even + even @ alike @ even
+    values, vectors = np.linalg.eigh(centred)
+    raw = math.sqrt(max(values[-1], 0.0)) * vectors[:, -1].reshape(grid)
+    return _agreeing(raw, activations.astype(np.float64).sum(-1))
+
+
+def fem(activations, nothing=None, score=None, *, k=2.0):
+    """Ahmed Asif Fuad 2020: where a channel stands out, its mean counts."""
+    means, masks = [], np.zeros(activations.shape, np.float64)
+    for channel, values in enumerate(_by_channel(activations)):
+        means.append(_mean(values))
+        border = means[-1] + k * math.sqrt(_variance(values))
+        for cell in np.ndindex(*activations.shape[:-1]):
+            masks[(*cell, channel)] = float(activations[(*cell, channel)]) > border
+    return _weighted(masks, means)
+
+
+def saliency(image, gradients, score=None):
+    """Simonyan 2014: the channel with the largest gradient at each place."""
+    raw = np.zeros(gradients.shape[:-1], np.float64)
+    for cell in np.ndindex(*raw.shape):
+        raw[cell] = max(abs(float(g)) for g in gradients[cell])
+    return raw
+
+
+def smoothgrad(image, moments, score=None):
+    """Smilkov 2017: saliency of the mean gradient over noisy inputs."""
+    return saliency(image, moments[0])
+
+
+def guided_gradcam(image, evidence, score=None):
+    """Selvaraju 2017, section 3.2: guided backpropagation where Grad-CAM is warm."""
+    activations, gradients, guided = evidence
+    warm = np.maximum(gradcam(activations, gradients), 0)
+    return linear(warm, image.shape[:-1]) * saliency(image, guided)
+
+
+def integrated_gradients(image, evidence, score=None):
+    """Sundararajan 2017, equation 3: way from the baseline times mean gradient."""
+    return _place_by_place(*evidence, lambda way, slope: way * slope)
+
+
+def stretched(raw):
+    """A map from 0 to 1, or 0 where it is flat."""
+    low, high = float(raw.min()), float(raw.max())
+    out = np.zeros(raw.shape, np.float64)
+    for cell in np.ndindex(*raw.shape):
+        out[cell] = (float(raw[cell]) - low) / (high - low) if high > low else 0.0
+    return out
+
+
+def fullgrad(image, products, score=None):
+    """Srinivas 2019, equation 8: magnitudes of all products, channel by channel."""
+    raw = np.zeros(image.shape[:-1], np.float64)
+    for product in products:
+        for k in range(product.shape[-1]):
+            raw += linear(stretched(np.abs(product[..., k])), raw.shape)
+    return raw
 
 
 METHODS = {
     "gradcam": gradcam,
     "gradcam++": gradcam_plus_plus,
+    "smoothgradcam++": smoothgradcam_plus_plus,
     "xgradcam": xgradcam,
     "layercam": layercam,
     "hirescam": hirescam,
     "elementwise": elementwise,
+    "cam": cam,
+    "shapleycam": shapleycam,
+    "scorecam": scorecam,
+    # What differs is how the scores arise: means over noise and over fading in.
+    "sscam": scorecam,
+    "iscam": scorecam,
+    "ablationcam": ablationcam,
+    "eigencam": eigencam,
+    "eigengradcam": eigengradcam,
+    "kpcacam": kpcacam,
+    "fem": fem,
+    # Noise has no formula.
+    "random": None,
+    "saliency": saliency,
+    "smoothgrad": smoothgrad,
+    # What differs is the gradient.
+    "guided_backprop": saliency,
+    "guided_gradcam": guided_gradcam,
+    "integrated_gradients": integrated_gradients,
+    "fullgrad": fullgrad,
 }
 
 
-def conv_relu(image, kernel, bias):
-    """A valid convolution with ReLU, one sample `(h, w, c)`, by loops."""
+def conv(image, kernel, bias):
+    """A valid convolution, one sample `(h, w, c)`, by loops."""
     kh, kw, _, filters = kernel.shape
     h, w = image.shape[0] - kh + 1, image.shape[1] - kw + 1
     out = np.zeros((h, w, filters), np.float64)
@@ -101,7 +299,12 @@ def conv_relu(image, kernel, bias):
         for j in range(w):
             patch = image[i : i + kh, j : j + kw].astype(np.float64)
             out[i, j] = np.tensordot(patch, kernel.astype(np.float64), 3) + bias
-    return np.maximum(out, 0)
+    return out
+
+
+def conv_relu(image, kernel, bias):
+    """A valid convolution with ReLU, one sample `(h, w, c)`, by loops."""
+    return np.maximum(conv(image, kernel, bias), 0)
 
 
 def conv_relu_backward(image, output, slope, kernel):
@@ -131,6 +334,25 @@ def bilinear(raw, height, width):
     return out
 
 
+def linear(raw, shape):
+    """Linear resizing of any rank, pixel centres at half integers, by loops."""
+    out = np.zeros(shape, np.float64)
+    for cell in np.ndindex(*shape):
+        corners = [((), 1.0)]
+        for at, size, wanted in zip(cell, raw.shape, shape, strict=True):
+            place = min(max((at + 0.5) * size / wanted - 0.5, 0), size - 1)
+            low = int(place)
+            high, part = min(low + 1, size - 1), place - low
+            corners = [
+                ((*corner, index), weight * share)
+                for corner, weight in corners
+                for index, share in ((low, 1 - part), (high, part))
+            ]
+        for corner, weight in corners:
+            out[cell] += weight * float(raw[corner])
+    return out
+
+
 def classifier_gradcam(weights, image, layer, head, target=None):
     """Logits, A, dY/dA and the raw map of `conftest.make_classifier`, one image."""
     kernel1, bias1, kernel2, bias2, dense, bias = weights
@@ -150,6 +372,126 @@ def classifier_gradcam(weights, image, layer, head, target=None):
     if layer == "first":
         activations, slope = first, conv_relu_backward(first, last, slope, kernel2)
     return logits, activations, slope, gradcam(activations, slope)
+
+
+def _logits(last, dense, bias, head):
+    pooled = last.mean((0, 1)) if head == "gap" else last.reshape(-1)
+    return pooled.astype(np.float64) @ dense.astype(np.float64) + bias
+
+
+def forward(weights, image, head):
+    """Activations of `first` and `last` and logits of `conftest.make_classifier`."""
+    kernel1, bias1, kernel2, bias2, dense, bias = weights
+    first = conv_relu(image, kernel1, bias1)
+    last = conv_relu(first, kernel2, bias2)
+    return {"first": first, "last": last}, _logits(last, dense, bias, head)
+
+
+def backward(weights, image, head, target, guided=False):
+    """Gradients of a logit at `last`, `first` and the image.
+
+    Guided, a signal passes a ReLU only where it is positive itself.
+    """
+    kernel1, _, kernel2, _, dense, _ = weights
+    found, _ = forward(weights, image, head)
+    last = found["last"]
+    slope = dense[:, target].astype(np.float64)
+    if head == "gap":
+        slope = np.broadcast_to(slope / (last.shape[0] * last.shape[1]), last.shape)
+    slopes = {"last": slope.reshape(last.shape)}
+    for name, below, relu, after, kernel in [
+        ("first", found["first"], found["last"], "last", kernel2),
+        ("image", image, found["first"], "first", kernel1),
+    ]:
+        signal = np.maximum(slopes[after], 0) if guided else slopes[after]
+        slopes[name] = conv_relu_backward(below, relu, signal, kernel)
+    return slopes
+
+
+def masked_scores(weights, image, layer, head, target, change=None):
+    """Score-CAM's scores of the image behind each channel as a mask."""
+    activations = forward(weights, image, head)[0][layer]
+    scores = []
+    for k in range(activations.shape[-1]):
+        mask = stretched(linear(activations[..., k], image.shape[:-1]))
+        mask = mask if change is None else change(mask)
+        masked = image.astype(np.float64) * mask[..., None]
+        scores.append(forward(weights, masked, head)[1][target])
+    return np.array(scores)
+
+
+def ablated_scores(weights, image, layer, head, target):
+    """Ablation-CAM's scores without each channel of a layer's output."""
+    _, _, kernel2, bias2, dense, bias = weights
+    activations = forward(weights, image, head)[0][layer]
+    scores = []
+    for k in range(activations.shape[-1]):
+        without = activations.copy()
+        without[..., k] = 0
+        if layer == "first":
+            without = conv_relu(without, kernel2, bias2)
+        scores.append(_logits(without, dense, bias, head)[target])
+    return np.array(scores)
+
+
+def input_gradient(weights, image, head, target):
+    return backward(weights, image, head, target)["image"]
+
+
+def guided_input_gradient(weights, image, head, target):
+    """Springenberg 2015: both gates at each ReLU, the forward and the backward one."""
+    return backward(weights, image, head, target, guided=True)["image"]
+
+
+def path_gradient(weights, image, head, target, baseline, steps):
+    """Mean gradient on the way from the baseline to the image, midpoint rule."""
+    total = np.zeros(image.shape, np.float64)
+    for n in range(1, steps + 1):
+        alpha = (n - 0.5) / steps
+        point = baseline + alpha * (image.astype(np.float64) - baseline)
+        total += input_gradient(weights, point, head, target)
+    return total / steps
+
+
+def bias_products(weights, image, head, target):
+    """FullGrad's terms: input times gradient, then each convolution's bias times it."""
+    _, bias1, _, bias2, _, _ = weights
+    found, _ = forward(weights, image, head)
+    slopes = backward(weights, image, head, target)
+    return [
+        image * slopes["image"],
+        bias1 * slopes["first"] * (found["first"] > 0),
+        bias2 * slopes["last"] * (found["last"] > 0),
+    ]
+
+
+def moments(weights, noisy, layer, head, target):
+    """Means of G, G^2 and G^3 over noisy images, at a layer or at the `image`."""
+    slopes = [backward(weights, image, head, target)[layer] for image in noisy]
+    return tuple(sum(g**power for g in slopes) / len(slopes) for power in (1, 2, 3))
+
+
+def normalized_bias_products(weights, image, target, epsilon=1e-3):
+    """Logit, and FullGrad's terms, of conv, batch norm, ReLU, conv-ReLU, GAP, Dense.
+
+    Batch norm with its statistics at rest is a scale and an implicit bias.
+    """
+    kernel1, bias1, gamma, beta, mean, variance, kernel2, bias2, dense, bias = weights
+    scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+    shift = beta - mean * scale
+    convolved = conv(image, kernel1, bias1)
+    first = np.maximum(convolved * scale + shift, 0)
+    last = conv_relu(first, kernel2, bias2)
+    slope = dense[:, target] / np.float64(last.shape[0] * last.shape[1]) * (last > 0)
+    normalized = conv_relu_backward(first, last, slope, kernel2) * (first > 0)
+    everywhere = np.ones(first.shape)
+    bottom = conv_relu_backward(image, everywhere, normalized * scale, kernel1)
+    return _logits(last, dense, bias, "gap")[target], [
+        image * bottom,
+        bias1 * normalized * scale,
+        shift * normalized,
+        bias2 * slope,
+    ]
 
 
 def _shares(heatmap, part):

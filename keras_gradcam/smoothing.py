@@ -1,0 +1,200 @@
+"""Smoothing: maps averaged over changed inputs, or reduced to what they share.
+
+`GradCAM(model, smooth="noise")` takes a smoothing by name, with options it is made by
+the function of its name: `smooth=smoothing.noise(samples=8)`. Several are combined as a
+list. They work with every method.
+"""
+
+import functools
+import inspect
+import itertools
+
+import keras
+import tensorflow as tf
+from keras import ops, tree
+
+from keras_gradcam import loops, maps
+from keras_gradcam.activation_methods import first_component
+from keras_gradcam.configured import Configured, factory
+from keras_gradcam.evidence import noisy_inputs
+from keras_gradcam.method import check_option
+from keras_gradcam.question import as_input
+from keras_gradcam.scoring import widened
+
+SMOOTHINGS: dict = {}
+
+
+@keras.saving.register_keras_serializable("keras_gradcam")
+class Smoothing(Configured):
+    """A smoothing by name with its options: comparable, serialisable.
+
+    Args:
+        name: A name in `SMOOTHINGS`.
+        **options: Its options.
+    """
+
+    ROOM = "smoothing"
+    TABLE = SMOOTHINGS
+
+    def around(self, raw_maps):
+        """Returns `raw_maps`, smoothed.
+
+        Args:
+            raw_maps: Callable from a `question.Question` to a list of raw maps, one for
+                each of its sites.
+        """
+        smooth = SMOOTHINGS[self.name]
+        return functools.partial(smooth, raw_maps, **self.options)
+
+
+def smoothing(function):
+    """Turns `function(raw_maps, question, *options)` into one of options."""
+    SMOOTHINGS[function.__name__] = function
+    options = list(inspect.signature(function).parameters.values())[2:]
+    make = functools.partial(Smoothing, function.__name__)
+    return factory(function, make, options, check_option)
+
+
+@smoothing
+def noise(raw_maps, question, *, samples=16, noise=0.1, seed=0):
+    """The mean of the raw maps over noisy inputs.
+
+    The class and the predictions are those of the clean input.
+
+    Args:
+        samples: Number of noisy inputs. Defaults to `16`.
+        noise: Standard deviation of the noise, relative to the range of each input.
+            Defaults to `0.1`.
+        seed: Int that the noise is made from: the same seed, the same map. Defaults
+            to `0`.
+    """
+
+    def sample(step):
+        inputs = noisy_inputs(question, noise, seed, step)
+        return raw_maps(question._replace(inputs=inputs))
+
+    return loops.mean_over(samples, sample)
+
+
+@smoothing
+def tta(raw_maps, question, *, flip=True, scales=(0.9, 1.0, 1.1)):
+    """The mean of the raw maps over flipped and scaled inputs, undone on each map.
+
+    Test-time augmentation. Scaled is what is around the centre; where a larger picture
+    has left the frame, a map has no say in the mean.
+
+    Args:
+        flip: Whether to flip the last spatial axis, which is the width of an image, as
+            well. Defaults to `True`.
+        scales: Sequence of factors, 1 for the size as it is. Defaults to
+            `(0.9, 1.0, 1.1)`.
+    """
+    variants = list(itertools.product(scales, (1.0, -1.0) if flip else (1.0,)))
+    table = tf.constant(variants, tf.float32)
+    covered = {
+        site.input: site.input_axes for site in question.sites if site.input is not None
+    }
+
+    def sample(step):
+        scale, sign = table[step, 0], table[step, 1]
+
+        def factor(index, axis):
+            return scale * sign if axis == covered[index][-1] else scale
+
+        flat = list(tree.flatten(question.inputs))
+        for index, axes in covered.items():
+            image = widened(flat[index])
+            for axis in axes:
+                image = _zoomed(image, axis, factor(index, axis))[0]
+            flat[index] = as_input(image, flat[index])
+        inputs = tree.pack_sequence_as(question.inputs, flat)
+        found = raw_maps(question._replace(inputs=inputs))
+        return [
+            _undone(raw, site, factor)
+            for raw, site in zip(found, question.sites, strict=True)
+        ]
+
+    means = loops.mean_over(len(variants), sample)
+    return [
+        ops.where(shares > 0, total / ops.where(shares > 0, shares, 1.0), 0.0)
+        for total, shares in means
+    ]
+
+
+def _zoomed(values, axis, factor):
+    """Values scaled around the centre of an axis, and which of them are known.
+
+    A negative factor flips as well.
+    """
+    length = ops.cast(ops.shape(values)[axis], values.dtype)
+    factor = ops.cast(factor, values.dtype)
+    centre = (length - 1.0) / 2.0
+    positions = (
+        ops.arange(ops.shape(values)[axis], dtype=values.dtype) - centre
+    ) / factor
+    positions = positions + centre
+    known = (positions > -0.5) & (positions < length - 0.5)
+    return maps.interpolated(values, axis, positions), known
+
+
+def _undone(raw, site, factor):
+    """A raw map back in place, 0 where nothing is known, and where it is known."""
+    rank, shares = len(raw.shape), ops.ones_like(raw)
+    axes = site.input_axes if site.input is not None else ()
+    for axis, input_axis in zip(range(rank - len(axes), rank), axes, strict=True):
+        raw, known = _zoomed(raw, axis, 1.0 / factor(site.input, input_axis))
+        shape = [-1 if i == axis else 1 for i in range(rank)]
+        shares = shares * ops.cast(ops.reshape(known, shape), shares.dtype)
+    return ops.where(shares > 0, raw, 0.0), shares
+
+
+@smoothing
+def eigen(raw_maps, question):
+    """The first principal component of a map's channels, in place of their sum.
+
+    For methods that sum over channels. As in pytorch-grad-cam's `eigen_smooth`, but not
+    centred, and with the sign of the sum.
+    """
+    return raw_maps(question)
+
+
+def get(identifier):
+    """Returns the tuple of smoothings that a `smooth` argument stands for.
+
+    Args:
+        identifier: `None`, a name in `SMOOTHINGS`, one of the functions of this module
+            with its options or without, or a list of these.
+
+    Raises:
+        ValueError: If there is no smoothing of that name, or one comes twice.
+    """
+    several = isinstance(identifier, (list, tuple))
+    given = identifier if several else [] if identifier is None else [identifier]
+    found = tuple(_one(each) for each in given)
+    names = [each.name for each in found]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"Argument `smooth` must have each smoothing once. Received: {names}"
+        )
+    return found
+
+
+def _one(identifier):
+    factories = {"noise": noise, "tta": tta, "eigen": eigen}
+    if isinstance(identifier, Smoothing):
+        return identifier
+    for name, make in factories.items():
+        if identifier is make or (isinstance(identifier, str) and identifier == name):
+            return make()
+    raise ValueError(
+        f"Argument `smooth` must be one of {sorted(factories)}, one of these with "
+        "options such as `smoothing.noise(samples=8)`, a list of these, or None. "
+        f"Received: smooth={identifier!r}"
+    )
+
+
+def reduction(smoothings):
+    """Callable from the parts of a map `(batch, *grid, channels)` to the map."""
+    if any(each.name == "eigen" for each in smoothings):
+        return first_component
+    return functools.partial(ops.sum, axis=-1)

@@ -1,0 +1,251 @@
+"""Smoothing: means over changed inputs and first components, with every method."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import L, make_classifier, randomize
+from test_formulas import RAW, close
+
+import keras_gradcam as kg
+from keras_gradcam import randomness
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* of the maps are all zeros")
+
+smoothing = kg.smoothing
+
+SUMS = [
+    name
+    for name in kg.methods.METHODS
+    if name not in ("eigencam", "eigengradcam", "kpcacam", "random")
+    and name not in ("saliency", "smoothgrad", "guided_backprop", "guided_gradcam")
+    and name != "fullgrad"
+]
+
+
+def raw(model, images, **options):
+    return kg.GradCAM(model, **{"target": 2, **RAW, **options})(images).numpy()
+
+
+def noisy(images, noise, seed, step):
+    normal = randomness.normal((1, *images.shape[1:]), seed, step, "float32").numpy()
+    spread = np.ptp(images, axis=(1, 2, 3), keepdims=True)
+    return images + noise * spread * normal
+
+
+@pytest.mark.parametrize("name", ["gradcam", "scorecam", "saliency", "ablationcam"])
+def test_noise_is_the_mean_over_noisy_inputs(images, name):
+    model = make_classifier("flatten")
+    smooth = smoothing.noise(samples=3, noise=0.2, seed=5)
+    expected = np.mean(
+        [raw(model, noisy(images, 0.2, 5, i), method=name) for i in range(3)], axis=0
+    )
+    close(raw(model, images, method=name, smooth=smooth), expected)
+
+
+def test_noise_keeps_the_class_of_the_clean_input(images):
+    """Random noise must not explain another class for each sample of it."""
+    model = make_classifier("flatten")
+    cam = kg.GradCAM(model, smooth=smoothing.noise(samples=2, noise=5.0), **RAW)
+    predicted = model(images).numpy().argmax(-1)
+    changed = model(noisy(images, 5.0, 0, 0)).numpy().argmax(-1)
+    assert (predicted != changed).any()
+    np.testing.assert_allclose(cam(images), cam(images, target=predicted), atol=1e-5)
+    best = kg.targets.top_k(1)
+    np.testing.assert_allclose(
+        cam(images, target=best)[:, 0], cam(images, target=predicted), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("target", ["counterfactual", "contrast", "top_k"])
+@pytest.mark.parametrize("method", ["scorecam", "ablationcam", "iscam"])
+def test_masked_inputs_are_scored_by_the_choice_of_the_clean_one(
+    images, method, target
+):
+    model = make_classifier("flatten", activation=None)
+    chosen = model(images).numpy().argmax(-1)
+    options = {"method": method, "layer": "last"}
+    made = getattr(kg.targets, target)
+    if target == "top_k":
+        found = raw(model, images, target=made(2), **options)[:, 0]
+        expected = raw(model, images, target=chosen, **options)
+    elif target == "counterfactual":
+        found = raw(model, images, target=made(), **options)
+        expected = raw(model, images, target=made(chosen), **options)
+    else:
+        found = raw(model, images, target=made(similar=3), **options)
+        expected = raw(model, images, target=made(chosen, similar=3), **options)
+    close(found, expected)
+
+
+def test_a_target_with_a_class_for_each_sample_and_chunks(images):
+    """Chunks hold several copies of the batch: each sample keeps its own class."""
+    model = make_classifier("flatten")
+    classes = [0, 1, 2, 3, 0]
+    for chunk_size in (1, 12, 100):
+        options = {"method": "scorecam", "chunk_size": chunk_size}
+        found = raw(model, images, target=classes, **options)
+        for i, index in enumerate(classes):
+            alone = raw(model, images[i : i + 1], target=index, **options)
+            close(found[i], alone[0])
+        counter = kg.targets.counterfactual(classes)
+        against = raw(model, images, target=counter, **options)
+        alone = raw(model, images[1:2], target=kg.targets.counterfactual(1), **options)
+        close(against[1], alone[0])
+
+
+def test_flips_are_undone(images):
+    model = make_classifier("flatten")
+    smooth = smoothing.tta(scales=[1.0])
+    flipped = raw(model, images[:, :, ::-1])[:, :, ::-1]
+    close(raw(model, images, smooth=smooth), (raw(model, images) + flipped) / 2)
+
+
+def test_a_map_that_moves_with_the_picture_stays_where_it_is():
+    """One 1x1 convolution sees pixels alone: flips and scales change no more than
+    interpolation does."""
+    model = randomize(
+        keras.Sequential(
+            [
+                keras.Input((24, 20, 1)),
+                L.Conv2D(2, 1, activation="relu", name="last"),
+                L.GlobalAveragePooling2D(),
+                L.Dense(3),
+            ]
+        )
+    )
+    rows, columns = np.mgrid[:24, :20]
+    blob = 9 * np.exp(-((rows - 14) ** 2 + (columns - 7) ** 2) / 30)[None, ..., None]
+    plain = raw(model, blob, target=1)
+    smooth = raw(model, blob, target=1, smooth="tta")
+    assert np.abs(smooth - plain).max() < 0.03 * np.abs(plain).max()
+    # Not the picture's mean, which a wrong undoing would give.
+    flipped = (plain + plain[:, :, ::-1]) / 2
+    assert np.abs(flipped - plain).max() > 0.3 * np.abs(plain).max()
+
+
+def test_a_larger_picture_has_no_say_outside_its_frame():
+    model = make_classifier("flatten")
+    images = np.ones((1, 16, 12, 3), "float32")
+    smooth = smoothing.tta(flip=False, scales=[1.0, 4.0])
+    larger = raw(model, images, method="hirescam", smooth=smooth)
+    plain = raw(model, images, method="hirescam")
+    # A picture without contrast is the same at any scale: the corners, of which the
+    # larger picture has nothing, are those of the plain map.
+    close(larger[:, 0, 0], plain[:, 0, 0])
+    close(larger[:, -1, -1], plain[:, -1, -1])
+    assert np.abs(larger - plain).max() > 1e-3
+
+
+def test_tta_of_volumes_and_signals():
+    for rank, layer in ((1, L.Conv1D), (3, L.Conv3D)):
+        shape = (9, 8, 7)[:rank]
+        model = randomize(
+            keras.Sequential(
+                [keras.Input((*shape, 2)), layer(3, 3), L.Flatten(), L.Dense(3)]
+            )
+        )
+        x = np.random.default_rng(0).random((2, *shape, 2)).astype("float32")
+        smooth = smoothing.tta(scales=[1.0])
+        flipped = np.flip(raw(model, np.flip(x, rank)), rank)
+        close(raw(model, x, smooth=smooth), (raw(model, x) + flipped) / 2)
+        for name in kg.methods.METHODS:
+            if name != "cam":
+                kg.GradCAM(model, method=name, smooth=["tta", "noise"])
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_eigen_smoothing_is_the_first_component(images, name):
+    model = make_classifier("gap")
+    layered = kg.methods.METHODS[name].row.needs_layer
+    options = {"method": name, "layer": "first" if layered and name != "cam" else None}
+    found = raw(model, images, smooth="eigen", **options)
+    plain = raw(model, images, **options)
+    assert (np.sum(found * plain, axis=(1, 2)) >= 0).all()
+    if name in ("gradcam", "layercam"):
+        cam = kg.GradCAM(model, "first", target=2)
+        a, g = cam.activations(images).numpy(), cam.gradients(images).numpy()
+        w = g.mean((1, 2), keepdims=True) if name == "gradcam" else np.maximum(g, 0)
+        for i, parts in enumerate((w * a).astype("float64")):
+            matrix = parts.reshape(-1, parts.shape[-1])
+            u, s, _ = np.linalg.svd(matrix, full_matrices=False)
+            expected = (u[:, 0] * s[0]).reshape(parts.shape[:2])
+            expected *= np.sign((expected * parts.sum(-1)).sum())
+            close(found[i], expected)
+
+
+@pytest.mark.parametrize("name", ["saliency", "eigencam", "random"])
+def test_eigen_smoothing_needs_a_sum(images, name):
+    cam = kg.GradCAM(make_classifier(), method=name, smooth="eigen")
+    with pytest.raises(ValueError, match="does not sum over channels"):
+        cam(images)
+
+
+@pytest.mark.parametrize("name", [n for n in kg.methods.METHODS if n != "random"])
+def test_smoothings_combine_with_every_method(images, name):
+    model = make_classifier("gap")
+    both = [smoothing.noise(samples=2), smoothing.tta(scales=[1.0])]
+    cam = kg.GradCAM(model, method=name, smooth=both, target=1)
+    maps = cam(images).numpy()
+    assert np.isfinite(maps).all()
+    plain = kg.GradCAM(model, method=name, target=1)(images).numpy()
+    assert np.abs(maps - plain).max() > 1e-4
+    np.testing.assert_array_equal(maps, cam(images))
+
+
+def test_smooth_saved_and_compiled(images, tmp_path):
+    model = make_classifier("flatten")
+    for smooth in ("noise", ["eigen", smoothing.tta(scales=[1.0, 1.2])]):
+        cam = kg.GradCAM(model, smooth=smooth, target=1)
+        cam.save(tmp_path / "cam.keras")
+        loaded = keras.models.load_model(tmp_path / "cam.keras")
+        np.testing.assert_allclose(loaded(images), cam(images), atol=1e-6)
+        compiled = kg.GradCAM(model, smooth=smooth, target=1, jit_compile=True)
+        np.testing.assert_allclose(compiled(images), cam(images), atol=1e-4)
+
+
+def test_noise_is_normal_and_of_its_seed_alone():
+    values = randomness.normal((200, 500), 3, 0, "float32").numpy()
+    assert abs(values.mean()) < 0.01
+    assert abs(values.std() - 1) < 0.01
+    assert abs(np.mean(np.abs(values) > 1.96) - 0.05) < 0.003
+    for other in (
+        randomness.normal((200, 500), 4, 0, "float32").numpy(),
+        randomness.normal((200, 500), 3, 1, "float32").numpy(),
+    ):
+        assert abs(np.corrcoef(values.ravel(), other.ravel())[0, 1]) < 0.01
+    uniform = randomness.uniform((200, 500), 3, 0, "float32").numpy()
+    assert uniform.min() > 0
+    assert uniform.max() < 1
+    assert abs(uniform.mean() - 0.5) < 0.005
+
+
+def test_equal_smoothings_are_equal():
+    assert smoothing.noise(samples=3) == smoothing.noise(samples=3)
+    assert smoothing.noise(samples=3) != smoothing.noise(samples=4)
+    assert repr(smoothing.noise(samples=3)) == (
+        "smoothing.noise(samples=3, noise=0.1, seed=0)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("smooth", "message"),
+    [
+        ("blur", r"one of \['eigen', 'noise', 'tta'\].*smooth='blur'"),
+        (3, "smooth=3"),
+        (["noise", "noise"], "each smoothing once"),
+    ],
+)
+def test_wrong_smoothings_raise_at_once(model, smooth, message):
+    with pytest.raises(ValueError, match=message):
+        kg.GradCAM(model, smooth=smooth)
+
+
+def test_wrong_options_raise_with_the_list():
+    with pytest.raises(TypeError, match=r"'sample'.*options are: \*?.*samples=16"):
+        smoothing.noise(sample=3)
+    with pytest.raises(ValueError, match="`samples` must be an int from 1 on"):
+        smoothing.noise(samples=0)
+    with pytest.raises(ValueError, match="`scales` must be a sequence of numbers"):
+        smoothing.tta(scales=[0])
+    with pytest.raises(ValueError, match="`flip` must be True or False"):
+        smoothing.tta(flip="width")
