@@ -3,13 +3,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-callback docs screenshots clean
+.PHONY: demo test peers lint bench bench-callback bench-channels docs docs-methods \
+	screenshots clean
 
 demo: .venv/.demo
 	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m keras_gradcam demo $(ARGS)
 
 test: .venv/.test
 	$(BIN)/python -m pytest -q -n auto --dist worksteal --durations=10 $(ARGS)
+
+# Our maps next to those of the PyTorch libraries, in an environment of its own.
+peers: .venv-peers/.peers
+	.venv-peers/bin/python -m pytest -q tests/peers $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -22,6 +27,13 @@ bench: .venv/.test
 bench-callback: .venv/.test
 	$(BIN)/python benchmarks/callback.py $(ARGS)
 
+bench-channels: .venv/.test
+	$(BIN)/python benchmarks/channels.py $(ARGS)
+
+# Measures all methods for about ten minutes; with ARGS=--page it only writes the page.
+docs-methods: .venv/.test
+	$(BIN)/python benchmarks/methods.py $(ARGS)
+
 # The pages that are made from test results.
 docs: .venv/.test
 	$(BIN)/python -m pytest -q tests/test_models.py -k equals_the_reference --write-docs
@@ -31,7 +43,7 @@ screenshots: .venv/.test
 	$(BIN)/python tests/screenshots.py docs
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-peers runs
 
 # One stamp for each set of extras, made anew when the requirements change.
 .venv/.demo: EXTRAS = demo,tensorboard
@@ -40,4 +52,10 @@ clean:
 .venv/.demo .venv/.test .venv/.dev: setup.cfg
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable ".[$(EXTRAS)]"
+	touch $@
+
+.venv-peers/.peers: setup.cfg
+	test -d .venv-peers || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --editable ".[peers]"
+	.venv-peers/bin/pip install --quiet --no-deps grad-cam==1.5.7
 	touch $@
