@@ -11,14 +11,12 @@ that of a process of its own for each, above what it held before the first pass 
 import argparse
 import json
 import os
-import pathlib
-import subprocess
-import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import memory
 import numpy as np
 import tensorflow as tf
 
@@ -28,7 +26,7 @@ import keras_gradcam as kg
 def main():
     args = _arguments()
     if args.memory_of:
-        print(_memory(args))
+        print(memory.peak(_contestants(args)[args.memory_of]))
         return
     result = {**_times(args), **_memories(args)}
     print(json.dumps(result, indent=2))
@@ -100,24 +98,7 @@ def _memories(args):
 def _memory_of_a_process(args, name):
     options = [f"--model={args.model}", f"--size={args.size}", f"--batch={args.batch}"]
     options += [f"--layer={args.layer}"] if args.layer else []
-    command = [sys.executable, __file__, *options, f"--memory-of={name}"]
-    output = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(output.stdout)
-
-
-def _memory(args):
-    run = _contestants(args)[args.memory_of]
-    # Makes the kernel forget the peak of the imports.
-    pathlib.Path("/proc/self/clear_refs").write_text("5")
-    before = _resident("VmRSS")
-    for _ in range(3):
-        run()
-    return round((_resident("VmHWM") - before) / 1024, 1)
-
-
-def _resident(name):
-    status = pathlib.Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith(name))
+    return memory.of_a_process(__file__, [*options, f"--memory-of={name}"])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 import ast
 import contextlib
+import importlib
 import io
+import json
 import linecache
 import os
 import pathlib
@@ -173,7 +175,7 @@ def test_changelog_has_the_version():
 
 
 def test_picture_of_the_readme_is_small():
-    for name in ("demo.png", "tensorboard.png", "time_series.png"):
+    for name in ("demo.png", "methods.png", "tensorboard.png", "time_series.png"):
         assert os.path.getsize(ROOT / "docs" / name) < 400_000
 
 
@@ -184,9 +186,13 @@ def test_guide_lists_every_target():
     assert {eval(cell, names).name for cell in cells} == set(kg.targets.TARGETS)
 
 
-def test_guide_lists_every_method():
-    page = (ROOT / "docs" / "guide.md").read_text()
-    section = page.split("## Which method")[1].split("\n## ")[0]
-    assert set(re.findall(r'^\| `"(\S+)"`', section, re.MULTILINE)) == set(
-        kg.methods.METHODS
-    )
+def test_methods_page_is_made_of_the_table_and_the_numbers(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    benchmark = importlib.import_module("methods")
+    measured = json.loads((ROOT / "docs" / "methods.json").read_text())
+    page = (ROOT / "docs" / "methods.md").read_text()
+    # Otherwise run: make docs-methods ARGS=--page
+    assert page == benchmark.page(measured)
+    names = re.findall(r"^\| `(\S+)` \| .* \| .* \|", page, re.MULTILINE)
+    assert names[1 : 1 + len(kg.methods.METHODS)] == list(kg.methods.METHODS)
+    assert set(measured["costs"]) == set(measured["places"]) == set(kg.methods.METHODS)

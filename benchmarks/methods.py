@@ -1,0 +1,245 @@
+"""What each method costs and where its maps are: writes docs/methods.md.
+
+    python benchmarks/methods.py
+
+Costs are those of MobileNetV2 at 96 x 96, four images at a time, in forward passes of
+the same batch, which run before and after each method: medians, and one run of what
+takes longer than ten seconds. Places are measured on scenes with a handwritten digit
+among fragments, whose boxes are known, with the small network of the demo, trained for
+six epochs. The numbers go to docs/methods.json, the picture to docs/methods.png. The
+page is made of methods.md, the docstrings and the numbers; `--page` does this alone.
+"""
+
+import argparse
+import inspect
+import json
+import os
+import pathlib
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras_gradcam as kg
+
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
+TEMPLATE = pathlib.Path(__file__).with_suffix(".md")
+
+# What the sum of a raw map is, where that is known, behind average pooling and one
+# dense layer.
+ADDS_UP = ("gradcam", "xgradcam", "hirescam", "shapleycam", "integrated_gradients")
+
+NEEDS = {
+    "nothing": "activations",
+    "gradients": "gradients",
+    "pooled": "gradients; average pooling and one dense layer behind the layer",
+    "smoothed": "gradients of noisy inputs",
+    "curvature": "gradients and a Hessian-vector product",
+    "masked": "a forward pass for each channel",
+    "noisy_masked": "`samples` forward passes for each channel",
+    "faded_masked": "`steps` forward passes for each channel",
+    "ablated": "for each channel a pass through what is behind the layer",
+    "guided": "gradients with every ReLU replaced",
+    "guided_at_layer": "gradients, and gradients with every ReLU replaced",
+    "path": "gradients at `steps` inputs",
+    "biases": "gradients at the input and at every bias",
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--page", action="store_true", help="write the page alone")
+    if not parser.parse_args().page:
+        measured = {"costs": costs(), **places()}
+        text = json.dumps(measured, indent=2)
+        (DOCS / "methods.json").write_text(text + "\n")
+    measured = json.loads((DOCS / "methods.json").read_text())
+    (DOCS / "methods.md").write_text(page(measured))
+
+
+# Measuring.
+
+
+def costs(size=96, batch=4):
+    """Forward passes that each method costs."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    model = keras.applications.MobileNetV2(weights=None, input_shape=(size, size, 3))
+    images = np.random.default_rng(0).random((batch, size, size, 3), dtype="float32")
+    forward = tf.function(lambda x: model(x, training=False))
+
+    def passes():
+        return [_seconds(lambda: forward(images).numpy()) for _ in range(20)]
+
+    passes()
+    found = {}
+    for name in kg.methods.METHODS:
+        # What comes after the pooling is one dense layer, as CAM asks for.
+        cam = kg.GradCAM(model, method=name, target=0)
+        first = _seconds(lambda cam=cam: cam.trace(images))
+        once = _seconds(lambda cam=cam: cam(images).numpy())
+        before, times = passes(), [once]
+        if once < 10:
+            _seconds(lambda cam=cam: cam(images).numpy())
+            times = [_seconds(lambda cam=cam: cam(images).numpy()) for _ in range(7)]
+        unit = float(np.median([*before, *passes()]))
+        found[name] = {
+            "forwards": round(float(np.median(times)) / unit, 2),
+            "trace_s": round(first, 1),
+        }
+        print(name, found[name], flush=True)
+    return found
+
+
+def _seconds(run):
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def places(count=200):
+    """Where the maps of each method are, and whether they add up to the score."""
+    from PIL import Image
+
+    from keras_gradcam import demo, scenes
+
+    with tempfile.TemporaryDirectory() as out:
+        model = demo.run(demo.digits_task(8000, 2), out, 6, 2)
+    images, labels, boxes = scenes.make_scenes(count, 5, "validation")
+    x = images.astype("float32")
+    heatmaps, found = {}, {}
+    for name in kg.methods.METHODS:
+        cam = kg.GradCAM(model, method=name, target="true")
+        heatmaps[name] = maps = _predicted(cam, x, labels)
+        found[name] = {
+            "pointing": round(kg.metrics.pointing_accuracy(maps, boxes), 3),
+            "inside": round(kg.metrics.heat_inside(maps, boxes), 3),
+        }
+        if name in ADDS_UP:
+            found[name]["gap"] = _gap(model, name, x[:50], labels[:50])
+        print(name, found[name], flush=True)
+    shown = kg.panels.grid(
+        [
+            kg.panels.headed(_picture(images[0], maps[0]), name)
+            for name, maps in heatmaps.items()
+        ],
+        columns=6,
+    )
+    Image.fromarray(shown).save(DOCS / "methods.png", optimize=True)
+    accuracy = float((model.predict(x, verbose=0).argmax(-1) == labels).mean())
+    area = float(kg.metrics.as_masks(boxes, x.shape[:3]).mean())
+    return {
+        "places": found,
+        "scenes": count,
+        "accuracy": round(accuracy, 3),
+        "box_area": round(area, 3),
+    }
+
+
+def _predicted(cam, x, labels):
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(25)
+    return cam.predict(data, verbose=0)
+
+
+def _picture(image, heatmap):
+    return kg.panels.enlarge(kg.overlay(image, heatmap), 128)
+
+
+def _gap(model, name, x, labels):
+    """How far the sum of a raw map is from what it should be, relative to that."""
+    import numpy as np
+
+    options = {"activation": None, "normalize": None, "resize": False}
+    sums = kg.GradCAM(model, method=name, **options)(x, target=labels).numpy()
+    logits = _logits(model, x)
+    # Without its bias; or without the score of the baseline, a black image.
+    rest = model.layers[-1].bias.numpy()
+    if name == "integrated_gradients":
+        rest = _logits(model, np.zeros_like(x[:1]))[0]
+    expected = (logits - rest)[np.arange(len(x)), labels]
+    gap = np.abs(sums.sum((1, 2)) - expected).mean() / np.abs(expected).mean()
+    return float(f"{gap:.1g}")
+
+
+def _logits(model, x):
+    import keras
+
+    head = model.layers[-1]
+    below = keras.Model(model.inputs, head.input)(x).numpy()
+    return below @ head.kernel.numpy() + head.bias.numpy()
+
+
+# The page.
+
+
+def page(measured):
+    """The page's text, from the docstrings and the measurements."""
+    costs, places = measured["costs"], measured["places"]
+    rows = [_row(name, costs[name]) for name in kg.methods.METHODS]
+    table = [_measured_row(name, costs[name], places[name]) for name in places]
+    return TEMPLATE.read_text().format(
+        count=len(rows),
+        rows="\n".join(rows),
+        measured="\n".join(table),
+        scenes=measured["scenes"],
+        accuracy=f"{100 * measured['accuracy']:.0f}",
+        area=f"{100 * measured['box_area']:.0f}",
+    )
+
+
+def _row(name, cost):
+    text = describe(name)
+    options = ", ".join(
+        f"`{key}={value!r}`" for key, value in kg.methods.METHODS[name].options.items()
+    )
+    cells = [
+        f"`{name}`",
+        text["formula"],
+        text["paper"],
+        NEEDS[kg.methods.METHODS[name].row.evidence],
+        options or "none",
+        _forwards(cost),
+        text["choose"],
+    ]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _forwards(cost):
+    forwards = cost["forwards"]
+    return f"{forwards:.2f}" if forwards < 10 else f"{forwards:.0f}"
+
+
+def _measured_row(name, cost, place):
+    gap = place.get("gap")
+    cells = [
+        f"`{name}`",
+        f"{100 * place['pointing']:.1f} %",
+        f"{100 * place['inside']:.1f} %",
+        _forwards(cost),
+        "" if gap is None else f"{gap:.0e}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def describe(name):
+    """What a method's docstring says: its formula, its paper, when to choose it."""
+    make = next(f for f in kg.methods.FACTORIES if f().name == name)
+    text = inspect.getdoc(make)
+    summary, *paragraphs = text.split("\n\n")
+    formula = " ".join(paragraphs[0].split()) if "`" in paragraphs[0] else ""
+    choose = next(p for p in paragraphs if p.startswith("Choose it"))
+    reference = text.split("Reference:")[1]
+    return {
+        "summary": summary,
+        "formula": formula.split(". ")[0].removesuffix(".") or summary,
+        "choose": " ".join(choose.split()).removeprefix("Choose it ").removesuffix("."),
+        "paper": " ".join(reference.split()).removesuffix("."),
+    }
+
+
+if __name__ == "__main__":
+    main()
