@@ -7,13 +7,15 @@ forward passes of batches of the same size, which run before it, between the rou
 after it in the same process, (K + 1) / chunk of them. Ablation-CAM is told in the same
 unit, although what comes before the layer runs only once. Peak memory is that of a
 process of its own for each, above what it held before the first pass (Linux).
-tf-keras-vis' Score-CAM runs on as many channels as `--peer-channels` says, where it is
-installed, and its time for K is extrapolated.
+tf-keras-vis' Score-CAM runs on as many channels as `--peer-channels` says, and is told
+in as many forward passes, and one. With `--write` the numbers go to docs/channels.json,
+and from there to the page of methods.
 """
 
 import argparse
 import json
 import os
+import pathlib
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -25,6 +27,8 @@ import tensorflow as tf
 
 import keras_gradcam as kg
 
+RESULTS = pathlib.Path(__file__).parents[1] / "docs" / "channels.json"
+
 METHODS = {"scorecam": kg.methods.scorecam, "ablationcam": kg.methods.ablationcam}
 
 
@@ -33,7 +37,10 @@ def main():
     if args.memory_of:
         print(memory.peak(_contestants(args)[args.memory_of], times=1))
         return
-    print(json.dumps({**_times(args), **_memories(args)}, indent=2))
+    text = json.dumps({**_times(args), **_memories(args)}, indent=2)
+    print(text)
+    if args.write:
+        RESULTS.write_text(text + "\n")
 
 
 def _arguments():
@@ -44,6 +51,7 @@ def _arguments():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--layer", help="default: the last with a grid")
     parser.add_argument("--peer-channels", type=int, default=128, help="0: no peer")
+    parser.add_argument("--write", action="store_true", help="keep it for the page")
     parser.add_argument(
         "--memory-of",
         choices=["forward", *METHODS, "tf-keras-vis"],
@@ -106,6 +114,7 @@ def _times(args):
         "model": args.model,
         "size": args.size,
         "channels": args.channels,
+        "peer_channels": args.peer_channels,
         "chunk": args.chunk,
         "first_call_s": {name: round(s, 1) for name, s in first.items()},
         "median_s": {

@@ -53,8 +53,7 @@ def main():
         measured = {"costs": costs(), **places()}
         text = json.dumps(measured, indent=2)
         (DOCS / "methods.json").write_text(text + "\n")
-    measured = json.loads((DOCS / "methods.json").read_text())
-    (DOCS / "methods.md").write_text(page(measured))
+    (DOCS / "methods.md").write_text(page())
 
 
 # Measuring.
@@ -176,8 +175,9 @@ def _logits(model, x):
 # The page.
 
 
-def page(measured):
+def page():
     """The page's text, from the docstrings and the measurements."""
+    measured = json.loads((DOCS / "methods.json").read_text())
     costs, places = measured["costs"], measured["places"]
     rows = [_row(name, costs[name]) for name in kg.methods.METHODS]
     table = [_measured_row(name, costs[name], places[name]) for name in places]
@@ -188,7 +188,30 @@ def page(measured):
         scenes=measured["scenes"],
         accuracy=f"{100 * measured['accuracy']:.0f}",
         area=f"{100 * measured['box_area']:.0f}",
+        **_channels(json.loads((DOCS / "channels.json").read_text())),
     )
+
+
+def _channels(measured):
+    """What the section on methods by channel says of its measurement."""
+    peaks, peer = measured["peak_mb"], "tf-keras-vis"
+    ratios = {k: sorted(v) for k, v in measured["over_k_plus_1_forwards"].items()}
+    rows = [
+        f"| {label} | {channels} | {measured['median_s'][name]:.1f} s | "
+        f"{ratios[name][len(ratios[name]) // 2]:.2f} | "
+        f"{peaks[name] - peaks['forward']:.0f} MB |"
+        for name, label, channels in (
+            ("scorecam", "`scorecam`", measured["channels"]),
+            ("ablationcam", "`ablationcam`", measured["channels"]),
+            (peer, "Score-CAM of tf-keras-vis", measured["peer_channels"]),
+        )
+    ]
+    return {
+        "model": measured["model"],
+        "size": measured["size"],
+        "chunk": measured["chunk"],
+        "by_channel": "\n".join(rows),
+    }
 
 
 def _row(name, cost):

@@ -21,8 +21,10 @@ from keras_gradcam import (
     methods,
     scoring,
     signatures,
+    slopes,
     smoothing,
 )
+from keras_gradcam.question import Question
 
 
 @keras.saving.register_keras_serializable("keras_gradcam")
@@ -225,7 +227,7 @@ class GradCAM(keras.Model):
         """
         try:
             measured = self._run("diagnosis", images, target)
-        except evidence.UnconnectedError:
+        except slopes.UnconnectedError:
             length = len(tree.flatten(images)[0])
             lost = [diagnosis.named("not connected")] * length
             return [lost] * len(self._focus.sites) if self._focus.several else lost
@@ -496,7 +498,7 @@ class GradCAM(keras.Model):
 
     def _explain(self, static, images, classes=None):
         part, target, recipe, logits, chunk_size = static
-        question = evidence.Question(
+        question = Question(
             self.model,
             images,
             self._focus.sites,

@@ -78,18 +78,25 @@ def make(question, recipe):
         Tuple of the list of heatmaps, one for each site, or one in all if they are
         fused, and the `evidence.Observation` of the inputs as they are.
     """
-    observation = observe(question, recipe)
-
-    def of(question):
-        return raw_maps(observe(question, recipe), recipe)
-
-    smooth = of
-    for each in recipe.smooth:
-        smooth = each.around(smooth)
-    raw = raw_maps(observation, recipe) if smooth is of else smooth(question)
+    if recipe.smooth:
+        # The choices of the target are made on the input as it is.
+        observation = evidence.gather(question, "nothing")
+        raw = _smoothed(question, recipe)
+    else:
+        observation = observe(question, recipe)
+        raw = raw_maps(observation, recipe)
     if recipe.fuse is None:
         return _finished(question, recipe, raw), observation
     return [_fused(question, recipe, raw)], observation
+
+
+def _smoothed(question, recipe):
+    def smooth(question):
+        return raw_maps(observe(question, recipe), recipe)
+
+    for each in recipe.smooth:
+        smooth = each.around(smooth)
+    return smooth(question)
 
 
 def _finished(question, recipe, raw):

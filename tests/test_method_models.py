@@ -11,7 +11,7 @@ from conftest import L, assert_unchanged, make_classifier, randomize, state_of
 from test_formulas import RAW, close
 
 import keras_gradcam as kg
-from keras_gradcam import evidence
+from keras_gradcam import slopes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* of the maps are all zeros")
 
@@ -401,7 +401,7 @@ def test_an_input_that_is_cut_off(images):
     assert kg.GradCAM(model)(images).shape == (5, 16, 12)
     cam = kg.GradCAM(model, method="saliency")
     # TensorFlow has no gradient for rounding.
-    with pytest.raises(evidence.UnconnectedError, match="does not depend on input"):
+    with pytest.raises(slopes.UnconnectedError, match="does not depend on input"):
         cam(images)
     assert cam.diagnose(images)[0].cause == "not connected"
 
