@@ -498,6 +498,8 @@ class GradCAM(keras.Model):
 
     def _explain(self, static, images, classes=None):
         part, target, recipe, logits, chunk_size = static
+        declared = forward.declared_inputs(self.model)
+        images = signatures.in_declared_types(images, declared)
         question = Question(
             self.model,
             images,

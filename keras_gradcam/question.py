@@ -109,7 +109,7 @@ def _run(question, inputs, sites, listener):
 
 
 def as_input(values, like):
-    """Casts values to the type of an input, rounded where that is whole numbers."""
-    if not like.dtype.is_floating:
-        values = tf.round(values)
-    return tf.cast(values, like.dtype)
+    """Casts values to the type of an input: to its next whole numbers where it has."""
+    if like.dtype.is_floating:
+        return tf.cast(values, like.dtype)
+    return tf.saturate_cast(tf.round(values), like.dtype)

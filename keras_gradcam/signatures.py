@@ -25,6 +25,17 @@ def as_declared(images, declared):
     return images
 
 
+def in_declared_types(images, declared):
+    """Returns inputs in the types that a model declares, as it would cast them itself.
+
+    Pixels are bytes for many users; noise, masks and gradients need what the model
+    makes of them.
+    """
+    if declared is None or _paths(images) != _paths(declared):
+        return images
+    return tree.map_structure(lambda x, to: ops.cast(x, to.dtype), images, declared)
+
+
 def are_symbolic(images):
     """Whether a graph, or a functional model, is being built of `images`."""
     return not tf.executing_eagerly() or any(

@@ -234,6 +234,27 @@ def test_whole_numbers_as_input():
                 kg.GradCAM(model, method=name)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("smooth", [None, "noise"])
+def test_bytes_for_a_model_that_takes_floats(name, smooth):
+    """What most users have: the model casts pixels itself, and so do we."""
+    inputs = keras.Input((12, 10, 3))
+    x = L.Conv2D(4, 3, activation="relu")(L.Rescaling(1 / 255)(inputs))
+    model = randomize(keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling2D()(x))))
+    images = np.random.default_rng(0).integers(0, 256, (2, 12, 10, 3)).astype("uint8")
+    cam = kg.GradCAM(model, method=name, smooth=smooth, target=1, **RAW)
+    close(cam(images), cam(images.astype("float32")))
+
+
+def test_noise_on_bytes_does_not_wrap():
+    """A subclassed model declares no type: what it gets stays bytes."""
+    from keras_gradcam.question import as_input
+
+    like = tf.constant([0], "uint8")
+    values = tf.constant([-3.0, 0.6, 254.5, 300.0])
+    np.testing.assert_array_equal(as_input(values, like), [0, 1, 254, 255])
+
+
 def test_a_model_of_one_batch_size():
     """Its chunks are single copies of the batch."""
     inputs = keras.Input(batch_shape=(3, 9, 8, 2))
