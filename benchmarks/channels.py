@@ -70,9 +70,8 @@ def _contestants(args):
     for name, method in METHODS.items():
         cam = kg.GradCAM(model, args.layer, method(), chunk_size=args.chunk)
         contestants[name] = lambda cam=cam: cam(images[:1]).numpy()
-        args.channels = cam.activations(images[:1]).shape[-1]
     if args.peer_channels:
-        contestants["tf-keras-vis"] = lambda: _peer(args, model, images[:1])
+        contestants["tf-keras-vis"] = _peer(args, model, images[:1])
     return contestants
 
 
@@ -82,13 +81,20 @@ def _peer(args, model, images):
     from tf_keras_vis.utils.scores import CategoricalScore
 
     peer = Scorecam(model, model_modifier=ReplaceToLinear(), clone=True)
-    return peer(
+    return lambda: peer(
         CategoricalScore([0]),
         images,
         penultimate_layer=-1,
         batch_size=args.chunk,
         max_N=args.peer_channels,
     )
+
+
+def _channels(args):
+    build = getattr(keras.applications, args.model)
+    model = build(weights=None, input_shape=(args.size, args.size, 3))
+    names = kg.GradCAM(model, args.layer)
+    return names.activations(np.zeros((1, args.size, args.size, 3))).shape[-1]
 
 
 def _times(args):
@@ -104,7 +110,8 @@ def _times(args):
             passes = [*before, *[_seconds(forward) for _ in range(5)]]
             times[name, "pass"] = float(np.median(passes)) / args.chunk
         rounds.append(times)
-    counts = dict.fromkeys(contestants, args.channels + 1)
+    channels = _channels(args)
+    counts = dict.fromkeys(contestants, channels + 1)
     counts["tf-keras-vis"] = args.peer_channels + 1
     ratios = {
         name: [r[name] / (counts[name] * r[name, "pass"]) for r in rounds]
@@ -113,7 +120,7 @@ def _times(args):
     return {
         "model": args.model,
         "size": args.size,
-        "channels": args.channels,
+        "channels": channels,
         "peer_channels": args.peer_channels,
         "chunk": args.chunk,
         "first_call_s": {name: round(s, 1) for name, s in first.items()},

@@ -7,10 +7,9 @@ activations alone show what stands out to the layer. They are the same for every
 
 import math
 
-import keras
 from keras import ops
 
-from keras_gradcam import randomness
+from keras_gradcam import maps, randomness
 from keras_gradcam.gradient_methods import grid_axes
 from keras_gradcam.method import method
 
@@ -55,7 +54,8 @@ def kpcacam(activations, evidence, scores, *, kernel="sigmoid", gamma=None):
     `map = sqrt(l) u` with l and u the highest eigenvalue, and its vector, of the
     centred matrix of `tanh(gamma a b + 1)` or `exp(-gamma |a - b|^2)`. The sign is such
     that the map agrees with the mean over the channels. The matrix has a row for each
-    position: take a late layer.
+    position: take a late layer. Where activations are large the tanh is 1 everywhere,
+    and the map is 0: a smaller `gamma`, or `"rbf"`, tells the positions apart.
 
     Choose it as Eigen-CAM, where the main direction is no straight line.
 
@@ -82,7 +82,7 @@ def kpcacam(activations, evidence, scores, *, kernel="sigmoid", gamma=None):
     values, vectors = ops.eigh(similar - rows - columns + ops.mean(rows, 2, True))
     # The centred matrix of places that are all alike is not quite 0.
     positions = ops.cast(ops.shape(similar)[-1], similar.dtype)
-    rounding = positions * keras.backend.epsilon()
+    rounding = positions * maps.rounding(similar)
     highest = ops.where(values[:, -1:] > rounding, values[:, -1:], 0.0)
     flat = ops.sqrt(highest) * vectors[:, :, -1]
     return _oriented(flat, activations, finite)
@@ -140,16 +140,31 @@ def first_component(parts):
         Tensor `(batch, *grid)`, its sign such that it agrees with the sum of the parts.
     """
     matrix, finite = _matrix(parts)
-    transposed = ops.transpose(matrix, (0, 2, 1))
-    positions, channels = matrix.shape[1:]
+    # Squares of 1e-20 and of 1e20 are no floats.
+    peaks = ops.max(ops.abs(matrix), axis=(1, 2), keepdims=True)
+    matrix = matrix / ops.where(peaks > 0, peaks, 1.0)
+    positions, channels = ops.shape(matrix)[1:]
     # The eigenvectors of the smaller of both Gram matrices are the singular vectors.
-    if positions is None or positions <= channels:
-        values, vectors = ops.eigh(ops.matmul(matrix, transposed))
-        flat = ops.sqrt(ops.relu(values[:, -1:])) * vectors[:, :, -1]
+    if isinstance(positions, int):
+        find = _by_positions if positions <= channels else _by_channels
+        flat = find(matrix)
     else:
-        _, vectors = ops.eigh(ops.matmul(transposed, matrix))
-        flat = ops.squeeze(ops.matmul(matrix, vectors[:, :, -1:]), -1)
-    return _oriented(flat, parts, finite)
+        flat = ops.cond(
+            positions <= channels,
+            lambda: _by_positions(matrix),
+            lambda: _by_channels(matrix),
+        )
+    return _oriented(flat * peaks[..., 0], parts, finite)
+
+
+def _by_positions(matrix):
+    values, vectors = ops.eigh(ops.matmul(matrix, ops.transpose(matrix, (0, 2, 1))))
+    return ops.sqrt(ops.relu(values[:, -1:])) * vectors[:, :, -1]
+
+
+def _by_channels(matrix):
+    _, vectors = ops.eigh(ops.matmul(ops.transpose(matrix, (0, 2, 1)), matrix))
+    return ops.squeeze(ops.matmul(matrix, vectors[:, :, -1:]), -1)
 
 
 def _matrix(parts):

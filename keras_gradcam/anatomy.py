@@ -19,6 +19,8 @@ BATCH = 3
 # Ops through which a value passes, but no gradient.
 GRADIENT_STOPS = ("StopGradient", "PreventGradient")
 
+FUNCTION_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+
 # Their inner layers return (batch, tokens, heads, features), which only looks like a
 # picture.
 ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
@@ -121,7 +123,9 @@ def trace(model, inputs, score, reshape=None):
     paths = _unique(_walk(model, "", ()))
     sites, foreign, *answer = _trace(model, inputs, score, reshape, paths)
     if foreign:
+        heard = len(sites)
         sites, _, *answer = _trace(model, inputs, score, reshape, paths, inline=True)
+        foreign = len(sites) > heard
     paths = [(path, layer) for path, layer, _ in paths]
     return Anatomy(sites, paths, foreign, *answer)
 
@@ -190,6 +194,9 @@ def _trace(model, inputs, score, reshape, paths, inline=False):
     def body(inputs):
         layers = list({id(layer): layer for _, layer, _ in paths}.values())
         outputs, foreign = forward.run(model, inputs, layers, listener, inline)
+        # A function that was traced before does not run its layers again.
+        silent = len({id(record.layer) for record in records}) < len(layers)
+        foreign = foreign or (silent and _calls_functions(inputs))
         scores = score(outputs)
         census = _Census(inputs, outputs, scores, reshape)
         result.extend((census.sites(records, paths), foreign))
@@ -198,6 +205,11 @@ def _trace(model, inputs, score, reshape, paths, inline=False):
 
     tf.function(body, autograph=False).get_concrete_function(inputs)
     return result
+
+
+def _calls_functions(inputs):
+    operations = tree.flatten(inputs)[0].graph.get_operations()
+    return any(operation.type in FUNCTION_CALLS for operation in operations)
 
 
 class _Census:

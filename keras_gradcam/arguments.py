@@ -92,15 +92,28 @@ def check_resize(resize):
     return tuple(int(length) for length in size)
 
 
-def check_evidence(method, kinds):
-    if method.row.evidence not in kinds:
+def check_layer(layer):
+    for one in layer if isinstance(layer, (list, tuple)) else [layer]:
+        if one is not None and not isinstance(one, (str, keras.Layer, keras.Operation)):
+            raise TypeError(
+                "Argument `layer` must be a layer's name, a `keras.Layer`, a list of "
+                f"these, or None. Received: layer={one!r} of type {type(one).__name__}"
+            )
+    if isinstance(layer, (list, tuple)) and not layer:
         raise ValueError(
-            f"Argument `method` asks for evidence {method.row.evidence!r}. It must be "
-            f"one of {sorted(kinds)}. Received: method={method!r}"
+            "Argument `layer` must have one layer at least, or be None for the default "
+            f"layer. Received: layer={layer!r}"
         )
+    return layer
 
 
-def check_fuse(fuse, several):
+def check_fuse(fuse, several, activation):
+    if fuse == "product" and activation is None:
+        raise ValueError(
+            "Argument `fuse='product'` multiplies maps, and two that speak against the "
+            "target would speak for it. Leave `activation='relu'`, or take another "
+            f"fusion. Received: activation={activation!r}"
+        )
     if fuse is not None and not several:
         raise ValueError(
             "Argument `fuse` makes one map of those of several layers: pass a list as "

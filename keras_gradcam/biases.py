@@ -12,8 +12,26 @@ from keras_gradcam.graph_walk import comes_of_variables, reached_from
 
 ADDITIONS = ("BiasAdd", "AddV2", "Add", "Sub")
 
-# What may be done to the input before the first layer that learns.
-RESCALING = ("Identity", "Cast", "Mul", "RealDiv", "AddV2", "Sub")
+# What may be done to the input, all of it linear, before the first layer that learns.
+RESCALING = (
+    "Identity",
+    "Cast",
+    "Mul",
+    "RealDiv",
+    "AddV2",
+    "Sub",
+    "Reshape",
+    "Transpose",
+    "StridedSlice",
+    "ReverseV2",
+    "Pad",
+    "PadV2",
+    "MirrorPad",
+    "ResizeBilinear",
+    "ResizeBicubic",
+    "ResizeNearestNeighbor",
+    "ScaleAndTranslate",
+)
 
 
 class Term(NamedTuple):
@@ -59,7 +77,14 @@ def find(tensor, rank):
             rescaled.add(operation.outputs[0].name)
         if operation.type in ADDITIONS:
             terms += _terms(operation, reached[0], is_rescaled)
-    return [term for term in terms if term.tensor.shape.rank == rank + 2]
+    return [term for term in terms if _has_a_place(term, rank)]
+
+
+def _has_a_place(term, rank):
+    """Whether a term is a bias of channels, on a grid like that of the input."""
+    # Attention adds (heads, features) to (batch, tokens, heads, features).
+    is_vector = sum(length != 1 for length in term.bias.shape) <= 1
+    return is_vector and term.tensor.shape.rank == rank + 2
 
 
 def _terms(operation, reached, is_rescaled):

@@ -14,13 +14,14 @@ LARGEST = 64
 COPIES = 4
 
 
-def size(chunk_size, anatomy, declared):
+def size(chunk_size, anatomy, declared, images):
     """The number of inputs to run at once.
 
     Args:
         chunk_size: See `GradCAM`.
         anatomy: The model's `anatomy.Anatomy`.
         declared: The model's declared inputs, see `forward.declared_inputs`.
+        images: Structure of tensors, the inputs of the model.
 
     Returns:
         An int from 1 on: 1 where the model takes one size of batch only.
@@ -30,8 +31,17 @@ def size(chunk_size, anatomy, declared):
         return 1
     if chunk_size is not None:
         return chunk_size
-    shapes = [site.shape[1:] for site in anatomy.sites]
-    values = [math.prod(shape) for shape in shapes if None not in shape]
-    fitting = BYTES / (4 * COPIES * max(values, default=LARGEST))
+    fitting = BYTES / (4 * COPIES * _largest(anatomy, images))
     # A power of two, as for batches.
     return 2 ** int(math.log2(min(max(fitting, 1), LARGEST)))
+
+
+def _largest(anatomy, images):
+    """Values of one sample in the largest output of a layer."""
+    shapes = [site.shape[1:] for site in anatomy.sites]
+    known = [math.prod(shape) for shape in shapes if None not in shape]
+    if len(known) == len(shapes):
+        return max(known)
+    # The sizes follow that of the images: a first layer of 64 channels and strides 2.
+    sizes = [image.shape[1:-1] for image in tree.flatten(images)]
+    return max([*known, *(16 * math.prod(n or 1 for n in size) for size in sizes)])

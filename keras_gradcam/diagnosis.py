@@ -35,6 +35,11 @@ CAUSES = {
         "The layer is silent for this image: all its activations are zero. Choose an "
         "earlier layer."
     ),
+    "nothing stands out": (
+        "The formula gives zero everywhere, although the layer is active: no place "
+        "stands out, or no score changes. Other options of the method, another method "
+        "or another layer may show more."
+    ),
     "negative": (
         "All evidence speaks against the target: the map is negative everywhere and "
         "ReLU leaves nothing. `activation=None` shows it; another target may be right."
@@ -86,6 +91,7 @@ def _measured(activations, found, raw):
         "activation": _peak(activations),
         "gradient": functools.reduce(ops.maximum, [_peak(x) for x in tensors]),
         "evidence": _highest(raw),
+        "lowest": ops.min(raw, axis=_axes(raw)),
     }
 
 
@@ -114,7 +120,7 @@ def _cause(sample):
         return "no activation"
     if sample["gradient"] == 0:
         return "saturated" if sample["saturated"] else "no gradient"
-    return "negative"
+    return "negative" if sample["lowest"] < 0 else "nothing stands out"
 
 
 def checks(heatmaps, outputs, logits):

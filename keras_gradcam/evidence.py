@@ -4,6 +4,7 @@
 `perturbation.py`.
 """
 
+import inspect
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -14,6 +15,7 @@ from keras_gradcam import (
     guidance,
     loops,
     perturbation,
+    pixels,
     pooled_head,
     randomness,
     slopes,
@@ -41,7 +43,11 @@ class Observation(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Means over noisy inputs of the gradients, of their squares and their cubes."""
+    """Means over noisy inputs of the gradients, of their squares and their cubes.
+
+    Squares and cubes are divided by the same square, that of the largest gradient of
+    the sample: those of 1e-20 are no floats any more.
+    """
 
     first: tf.Tensor
     second: tf.Tensor
@@ -68,6 +74,35 @@ class Path(NamedTuple):
 
     difference: tf.Tensor
     gradients: tf.Tensor
+
+
+def check(method):
+    """Raises unless there is evidence as a method asks for it.
+
+    Args:
+        method: A `method.Method` or `method.Custom`.
+    """
+    row, kinds = method.row, sorted(KINDS)
+    if row.evidence not in KINDS:
+        raise ValueError(
+            f"Argument `method` asks for evidence {row.evidence!r}. It must be one of "
+            f"{kinds}. Received: method={method!r}"
+        )
+    if row.evidence in OF_INPUTS and row.place != "input":
+        raise ValueError(
+            f"Evidence {row.evidence!r} is of the input: set the attribute `place` of "
+            f"the callable to 'input'. Received: method={method!r}"
+        )
+    parameters = list(inspect.signature(KINDS[row.evidence]).parameters.values())[2:]
+    try:
+        inspect.Signature(parameters).bind(**method.evidence_options)
+    except TypeError as error:
+        takes = ", ".join(str(parameter) for parameter in parameters) or "none"
+        raise TypeError(
+            f"Evidence {row.evidence!r}: {error}. Its options are: {takes}. Set the "
+            "attribute `evidence_options` of the callable to a dict of these. "
+            f"Received: method={method!r}"
+        ) from None
 
 
 def gather(question, kind="gradients", **options):
@@ -111,20 +146,28 @@ def gradients(question, seen):
 def pooled(question, seen):
     """dy/dA, where nothing but average pooling and a dense layer is behind A."""
     for site, tensor in zip(question.sites, seen.tensors, strict=True):
-        pooled_head.check(site, tensor, seen.outputs)
+        pooled_head.check(site, tensor, seen.outputs, question.scorer.logits)
     return gradients(question, seen)
 
 
 def smoothed(question, seen, samples, noise, seed):
     """`Moments` of the gradients over noisy inputs."""
+    peaks = [_peaks(g) for g in slopes.of_sites(seen, question.sites)]
 
     def sample(step):
         inputs = noisy_inputs(question, noise, seed, step)
         again = look(question, inputs)
-        found = slopes.of_sites(again, question.sites)
-        return [(g, g * g, g * g * g) for g in found]
+        pairs = zip(slopes.of_sites(again, question.sites), peaks, strict=True)
+        return [(g, (g / p) ** 2, g * (g / p) ** 2) for g, p in pairs]
 
     return [Moments(*means) for means in loops.mean_over(samples, sample)]
+
+
+def _peaks(values):
+    """The largest magnitude of each sample, 1 where that is 0."""
+    axes = tuple(range(1, values.shape.rank))
+    peaks = tf.reduce_max(tf.abs(values), axes, keepdims=True)
+    return tf.where(peaks > 0, peaks, tf.ones_like(peaks))
 
 
 def noisy_inputs(question, noise, seed, step):
@@ -140,7 +183,7 @@ def noisy_inputs(question, noise, seed, step):
         step: Which noise, an int or a scalar tensor.
     """
     flat = list(tree.flatten(question.inputs))
-    for index in {site.input for site in question.sites if site.input is not None}:
+    for index in pixels.axes_of_inputs(question):
         flat[index] = _noisy(flat[index], noise, seed, step)
     return tree.pack_sequence_as(question.inputs, flat)
 
@@ -165,7 +208,7 @@ def curvature(question, seen):
 def guided(question, seen):
     """dy/dx with the signal cut off at every ReLU where it is negative."""
     with guidance.guided_relus():
-        again = look(question._replace(inline=True))
+        again = look(question)
         return slopes.of_sites(again, question.sites)
 
 
@@ -204,15 +247,20 @@ def path(question, seen, steps, baseline):
 
 
 def _like(baseline, tensor):
-    try:
-        start = tf.cast(ops.convert_to_tensor(baseline), tensor.dtype)
-        return tf.broadcast_to(start, tf.shape(tensor))
-    except (ValueError, tf.errors.InvalidArgumentError):
+    start = tf.cast(ops.convert_to_tensor(baseline), tensor.dtype)
+    # One for all samples: how many these are is not known here.
+    lengths = [1] * (tensor.shape.rank - start.shape.rank) + start.shape.as_list()
+    sizes = [1, *tensor.shape[1:]]
+    if len(lengths) > len(sizes) or any(
+        length not in (1, size) and size is not None
+        for length, size in zip(lengths, sizes, strict=True)
+    ):
         raise ValueError(
-            "Option `baseline` must be a number, or an array that fits the input of "
-            f"shape {tuple(tensor.shape)}. Received: baseline of shape "
-            f"{tuple(ops.shape(baseline))}"
-        ) from None
+            "Option `baseline` must be a number, or an array that fits each input of "
+            f"shape {tuple(tensor.shape[1:])}. Received: baseline of shape "
+            f"{tuple(start.shape)}"
+        )
+    return tf.broadcast_to(start, tf.shape(tensor))
 
 
 def bias_terms(question, seen):
@@ -239,6 +287,9 @@ def _products(seen, site, tensor):
     ]
     return slopes.joined(products, seen)
 
+
+# What makes sense only over an input.
+OF_INPUTS = ("path", "guided_at_layer")
 
 KINDS = {
     "nothing": nothing,

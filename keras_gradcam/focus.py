@@ -3,8 +3,30 @@
 from keras_gradcam import selection, survey
 
 
+class View:
+    """The places for one kind of input; never changed, and one graph's own.
+
+    Attributes:
+        signature: Structure of `tf.TensorSpec` that the model was traced with.
+        anatomy: The model's `anatomy.Anatomy`.
+        sites: List of `anatomy.Site` that the maps lie over.
+        layers: List of `anatomy.Site` of layers: `sites`, or one for each of them if
+            these are inputs and the method needs a layer, too.
+    """
+
+    def __init__(self, signature, anatomy, sites, layers):
+        self.signature = signature
+        self.anatomy = anatomy
+        self.sites = sites
+        self.layers = layers
+
+    @property
+    def names(self):
+        return [site.name for site in self.layers or self.sites]
+
+
 class Focus:
-    """The places that a `layer` argument stands for, for each kind of input.
+    """The places that a `layer` argument stands for.
 
     Out of sight of Keras, which would track the layers.
 
@@ -13,40 +35,18 @@ class Focus:
 
     Attributes:
         several: Whether it is a list.
-        signature: Structure of `tf.TensorSpec` that the model was traced with last.
-        anatomy: The model's `anatomy.Anatomy`, `None` until traced.
-        sites: List of `anatomy.Site` that the maps lie over, `None` until traced.
-        layers: List of `anatomy.Site` of layers: `sites`, or one for each of them if
-            these are inputs and the method needs a layer, too.
+        view: The last `View`, `None` until the model was looked at.
     """
 
     def __init__(self, layer):
         self.layer = layer
         self.several = isinstance(layer, (list, tuple))
-        self.signature = None
-        self.anatomy = None
-        self.sites = None
-        self.layers = []
-        self._place = None
+        self.view = None
         self._anatomies = []
-        self._seen = []
+        self._views = []
 
-    def is_at(self, method):
-        """Whether the places are known that the maps of `method` lie over."""
-        return self.sites is not None and self._place == _place(method)
-
-    def has_seen(self, signature, method):
-        """Whether `look` was called with these; if so it is looked at again."""
-        for seen in self._seen:
-            if seen[:2] == (signature, _place(method)):
-                self.signature, self._place, self.anatomy, self.sites, self.layers = (
-                    seen
-                )
-                return True
-        return False
-
-    def look(self, model, signature, method, target, logits, reshape):
-        """Finds the places.
+    def at(self, model, signature, method, target, logits, reshape):
+        """Finds the places, or returns what was found before.
 
         Args:
             model: A built `keras.Model`.
@@ -56,46 +56,52 @@ class Focus:
             logits: See `GradCAM`.
             reshape: See `GradCAM`.
 
+        Returns:
+            A `View`.
+
         Raises:
             TypeError, ValueError: If there is no such place.
         """
         target = target if callable(target) else None
-        found = self._anatomy(model, signature, target, logits, reshape)
+        asked = signature, target, logits
+        kind = method.row.place, method.row.needs_layer
+        view = _known(self._views, (*asked, kind))
+        if view is None:
+            anatomy = _known(self._anatomies, asked)
+            if anatomy is None:
+                anatomy = survey.survey(model, signature, target, logits, reshape)
+                self._anatomies.append((asked, anatomy))
+            view = self._new(model, signature, method, target, anatomy)
+            self._views.append(((*asked, kind), view))
+        self.view = view
+        return view
+
+    def _new(self, model, signature, method, target, anatomy):
         sites = layers = []
         if method.row.needs_layer:
-            sites = layers = selection.select(found, self.layer, target)
+            sites = layers = selection.select(anatomy, self.layer, target)
         if method.row.place == "input":
             sites = selection.inputs(
-                found, model, signature, method, self.layer, layers
+                anatomy, model, signature, method, self.layer, layers
             )
-        self._seen.append((signature, _place(method), found, sites, layers))
-        self.has_seen(signature, method)
-
-    def _anatomy(self, model, signature, *arguments):
-        for known, found in self._anatomies:
-            if known == signature:
-                return found
-        found = survey.survey(model, signature, *arguments)
-        self._anatomies.append((signature, found))
-        return found
+        return View(signature, anatomy, sites, layers)
 
     def names(self):
         """Name of the place, or a list of names."""
-        if self.sites is None:
-            return self._given()
-        names = [site.name for site in self.layers or self.sites]
-        return names if self.several else names[0]
+        return self._given() if self.view is None else self._shaped(self.view.names)
 
     def layer_names(self):
         """Name of the layer, or a list of names, as a `layer` argument."""
         # The name of an input may be another one when a model is loaded.
-        return self.names() if self.layers else self._given()
+        return self.names() if self.view and self.view.layers else self._given()
 
     def _given(self):
         given = self.layer if self.several else [self.layer]
-        names = [getattr(layer, "name", layer) for layer in given]
+        return self._shaped([getattr(layer, "name", layer) for layer in given])
+
+    def _shaped(self, names):
         return names if self.several else names[0]
 
 
-def _place(method):
-    return method.row.place, method.row.needs_layer
+def _known(found, key):
+    return next((value for other, value in found if other == key), None)

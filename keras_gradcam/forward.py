@@ -9,6 +9,7 @@ and `_keras_logits` on tensors, `_flatten_layers`, `_remat_mode`, `_losses` and
 
 import collections
 import contextlib
+import threading
 
 import keras
 import tensorflow as tf
@@ -52,6 +53,7 @@ def run(model, inputs, layers, listener, inline=False):
         return listener(layer, calls[id(layer)] - 1, output)
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_lock)
         stack.enter_context(_without_rematerialization(model))
         stack.enter_context(_losses_kept(model))
         if inline:
@@ -125,6 +127,10 @@ def _is_user_function(tensor, graph):
     # The bodies of TensorFlow's own loops and conditions are subclasses of FuncGraph.
     inner = _graph_of(tensor) if tf.is_tensor(tensor) else None
     return inner not in (None, graph) and type(inner).__name__ == "FuncGraph"
+
+
+# What is set for the whole process, or on a layer, must be put back in order.
+_lock = threading.RLock()
 
 
 @contextlib.contextmanager

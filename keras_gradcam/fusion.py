@@ -43,6 +43,31 @@ def tanh_max(maps):
 FUSIONS = {"mean": mean, "max": maximum, "product": product, "tanh_max": tanh_max}
 
 
+def name_of(identifier):
+    """The name of a fusion of this file, `None` for any other."""
+    for name, fusion in FUSIONS.items():
+        if identifier is fusion or (isinstance(identifier, str) and identifier == name):
+            return name
+    return None
+
+
+def check_map(fused, fuse, expected):
+    """Raises unless a fusion returned a map like those it was given.
+
+    Args:
+        fused: What it returned.
+        fuse: See `GradCAM`.
+        expected: One of the maps.
+    """
+    shape = getattr(fused, "shape", None)
+    if shape is None or len(shape) != len(expected.shape):
+        received = repr(fused) if shape is None else f"shape {tuple(shape)}"
+        raise ValueError(
+            "A callable `fuse` must return one map of the size of those in its list, "
+            f"{tuple(expected.shape)}. It returned {received}. Received: fuse={fuse}"
+        )
+
+
 def get(identifier):
     """Returns the fusion that a `fuse` argument names, `None` for none.
 
@@ -51,7 +76,7 @@ def get(identifier):
     """
     if identifier is None or callable(identifier):
         return identifier
-    if identifier in FUSIONS:
+    if isinstance(identifier, str) and identifier in FUSIONS:
         return FUSIONS[identifier]
     raise ValueError(
         f"Argument `fuse` must be one of {sorted(FUSIONS)}, None or a callable from a "

@@ -47,7 +47,8 @@ class GradCAM(keras.Model):
             that explain the input look at no layer: the name of an input, if anything.
         method: Name of the method, one of `methods.METHODS`; one of `methods` with its
             options, such as `methods.scorecam(channels=64)`; or a callable
-            `(activations, gradients, scores) -> map`. Defaults to `"gradcam"`.
+            `(activations, gradients, scores) -> map`, see `method.Custom`. Defaults to
+            `"gradcam"`.
         target: What to explain. `None` is each sample's predicted class; an int is one
             class for all samples; a sequence or tensor of ints is one class for each;
             `"true"` is the label that a dataset brings along in `predict`; a callable,
@@ -74,6 +75,16 @@ class GradCAM(keras.Model):
             not plain from the image and its patches: a size such as `(14, 14)`, the
             tokens before it being a class token and the like; or a callable to
             `(batch, *grid, features)`. Defaults to `None`.
+        smooth: `"noise"` averages the maps over noisy inputs, `"tta"` over flipped and
+            scaled ones, `"eigen"` takes the first component of a map's channels; one
+            of `smoothing` with its options, or a list of these. Defaults to `None`.
+        fuse: One map of the maps of several layers: `"mean"`, `"max"`, `"product"` or
+            `"tanh_max"` of them, each divided by its largest magnitude, on the largest
+            of their grids or at the size of `resize`. A callable from a list of maps to
+            one will do, too. Defaults to `None`, a list with a map for each layer.
+        chunk_size: How many changed inputs run through the model at once, for methods
+            that ask for the score of each channel: more are faster where the memory is
+            there. Defaults to `None`, what fits into 256 MB by the sizes of the layers.
         **kwargs: `name` of the Keras model.
 
     Call arguments:
@@ -82,7 +93,8 @@ class GradCAM(keras.Model):
 
     Returns:
         float32 `(batch, *spatial)`, with the defaults in [0, 1]; all zeros where
-        nothing speaks for the target. A list of these if `layer` is a list;
+        nothing speaks for the target. A list of these if `layer` is a list and `fuse`
+        is `None`;
         `(batch, n, *spatial)` if `target` returns n scores for each sample; float64 if
         the layer is.
 
@@ -143,7 +155,7 @@ class GradCAM(keras.Model):
         # `None` is Keras' own "auto": XLA where an accelerator is, and no strategy.
         self.jit_compile = None if jit_compile == "auto" else jit_compile
         self.built = True
-        self._focus = focus.Focus(layer)
+        self._focus = focus.Focus(arguments.check_layer(layer))
         recipe = self._recipe()
         self._call_state = threading.local()
         self._graphs = graphs.Graphs(self._explain)
@@ -230,14 +242,15 @@ class GradCAM(keras.Model):
         except slopes.UnconnectedError:
             length = len(tree.flatten(images)[0])
             lost = [diagnosis.named("not connected")] * length
-            return [lost] * len(self._focus.sites) if self._focus.several else lost
+            several = self._focus.several
+            return [lost] * len(self._focus.view.sites) if several else lost
         measured = tree.map_structure(ops.convert_to_numpy, measured)
         return self._one_or_list([diagnosis.of(layer) for layer in measured])
 
     @property
     def classes(self):
         """Number of classes of the model, `None` where it is not known, or not yet."""
-        return self._focus.anatomy and self._focus.anatomy.classes
+        return self._focus.view and self._focus.view.anatomy.classes
 
     @property
     def layer(self):
@@ -251,7 +264,7 @@ class GradCAM(keras.Model):
     @property
     def head(self):
         """What the model's only output ends in: "softmax", "sigmoid" or `None`."""
-        return self._focus.anatomy and self._focus.anatomy.head
+        return self._focus.view and self._focus.view.anatomy.head
 
     @property
     def input_index(self):
@@ -259,9 +272,9 @@ class GradCAM(keras.Model):
 
         A list if `layer` is a list. `None` where it is not known.
         """
-        if self._focus.sites is None:
+        if self._focus.view is None:
             return None
-        return self._one_or_list([site.input for site in self._focus.sites])
+        return self._one_or_list([site.input for site in self._focus.view.sites])
 
     def trace(self, images, target=None):
         """Traces the graph for `images` without running it, and checks everything.
@@ -356,7 +369,8 @@ class GradCAM(keras.Model):
 
     def export(self, filepath, format="tf_saved_model", input_signature=None, **kwargs):
         declared = forward.declared_inputs(self.model)
-        signature = self._focus.signature if declared is None else declared
+        seen = self._focus.view and self._focus.view.signature
+        signature = seen if declared is None else declared
         if input_signature is None and signature is not None:
             input_signature = [signature]
         return super().export(
@@ -375,8 +389,8 @@ class GradCAM(keras.Model):
             "normalize": self.normalize,
             "resize": self.resize,
             "reshape": serialize(self.reshape),
-            "smooth": serialize(self.smooth),
-            "fuse": serialize(self.fuse),
+            "smooth": serialize(list(smoothing.get(self.smooth))) or None,
+            "fuse": fusion.name_of(self.fuse) or serialize(self.fuse),
             "chunk_size": self.chunk_size,
             "logits": self.logits,
             "return_predictions": self.return_predictions,
@@ -420,27 +434,28 @@ class GradCAM(keras.Model):
         if arguments.is_true_label(target):
             arguments.class_of(None)
         recipe = self._recipe()
-        self._prepare(images, recipe.method)
-        how = recipe, self.logits, self._chunk_size(recipe.method)
+        view = self._view(images, recipe.method)
+        how = recipe, view, self.logits, self._chunk_size(recipe.method, view, images)
         if callable(target) or target is None:
             return (part, target, *how), (images,)
-        return (part, "classes", *how), (images, self._classes(target, images))
+        return (part, "classes", *how), (images, self._classes(target, images, view))
 
-    def _chunk_size(self, method):
+    def _chunk_size(self, method, view, images):
         """How many inputs run at once; 1 where the method runs none of its own."""
         if method.row.evidence not in chunks.KINDS:
             return 1
         declared = forward.declared_inputs(self.model)
-        return chunks.size(self.chunk_size, self._focus.anatomy, declared)
+        chunk_size = arguments.check_chunk_size(self.chunk_size)
+        return chunks.size(chunk_size, view.anatomy, declared, images)
 
     def _recipe(self):
         """How maps are made; checked, as attributes can be set at any time."""
         maps.get_activation(self.activation)
         maps.get_normalization(self.normalize)
         fusion.get(self.fuse)
-        arguments.check_fuse(self.fuse, self._focus.several)
+        arguments.check_fuse(self.fuse, self._focus.several, self.activation)
         method = methods.get(self.method)
-        arguments.check_evidence(method, evidence.KINDS)
+        evidence.check(method)
         return heatmaps.Recipe(
             method,
             smoothing.get(self.smooth),
@@ -467,46 +482,43 @@ class GradCAM(keras.Model):
             stacklevel=2,
         )
 
-    def _prepare(self, images, method):
+    def _view(self, images, method):
+        """What is looked at in images like these."""
         declared = forward.declared_inputs(self.model)
         arguments.check_images(declared, images)
-        if declared is not None and self._focus.is_at(method):
-            return
-        # Where a model takes images of any size, each size has a grid of its own.
-        signature = signatures.free_batch(images)
         if declared is not None:
-            signature = signatures.exact(declared)
-        if not self._focus.has_seen(signature, method):
-            with tf.init_scope():
-                if not self.model.built:
-                    self.model(signatures.first_sample(images), training=False)
-                self._look(signature, method)
+            return self._look(signatures.exact(declared), method)
+        # Where a model takes images of any size, each size has a grid of its own.
+        with tf.init_scope():
+            if not self.model.built:
+                self.model(signatures.first_sample(images), training=False)
+            return self._look(signatures.free_batch(images), method)
 
     def _look(self, signature, method):
-        self._focus.look(
+        return self._focus.at(
             self.model, signature, method, self.target, self.logits, self.reshape
         )
 
-    def _classes(self, target, images):
+    def _classes(self, target, images, view):
         """One class for each sample, checked against batch and model where known."""
         first = tree.flatten(images)[0]
         if tf.executing_eagerly() or not isinstance(target, tf.Tensor):
-            arguments.check_classes(target, first.shape[0], self._focus.anatomy.classes)
+            arguments.check_classes(target, first.shape[0], view.anatomy.classes)
         return ops.broadcast_to(ops.cast(target, "int32"), ops.shape(first)[:1])
 
     # Inside the graph.
 
     def _explain(self, static, images, classes=None):
-        part, target, recipe, logits, chunk_size = static
+        part, target, recipe, view, logits, chunk_size = static
         declared = forward.declared_inputs(self.model)
         images = signatures.in_declared_types(images, declared)
         question = Question(
             self.model,
             images,
-            self._focus.sites,
+            view.sites,
             scoring.Scorer(target, classes, logits),
-            self._focus.layers,
-            self._focus.anatomy.inline,
+            view.layers,
+            view.anatomy.inline,
             chunk_size,
         )
         if part == "activations":
@@ -516,7 +528,7 @@ class GradCAM(keras.Model):
             return self._one_or_list(evidence.gather(question).evidence)
         if part == "diagnosis":
             observation = heatmaps.observe(question, recipe)
-            raw = heatmaps.raw_maps(observation, recipe)
+            raw = heatmaps.raw_maps(question, recipe, observation)
             return diagnosis.measure(observation, raw, logits)
         made, observation = heatmaps.make(question, recipe)
         checks = diagnosis.checks(made, observation.outputs, logits)

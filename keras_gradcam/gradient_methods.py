@@ -13,6 +13,7 @@ signals, 2-D images, 3-D volumes.
 
 from keras import ops
 
+from keras_gradcam import maps
 from keras_gradcam.method import method
 
 
@@ -85,7 +86,7 @@ def smoothgradcam_plus_plus(activations, moments, scores):
 def xgradcam(activations, gradients, scores):
     """XGrad-CAM: channels weighted by their gradients where they are active.
 
-    `w_k = sum_ij (A_kij / sum_ab A_kab) G_kij`, 0 where the sum is 0;
+    `w_k = sum_ij (A_kij / sum_ab A_kab) G_kij`, 0 where the sum is 0 but for rounding;
     `map = sum_k w_k A_k`.
 
     Choose it where Grad-CAM is meant but the layer is not the last one.
@@ -96,7 +97,9 @@ def xgradcam(activations, gradients, scores):
     """
     axes = grid_axes(activations)
     sums = ops.sum(activations, axis=axes, keepdims=True)
-    empty = ops.equal(sums, 0.0)
+    # Channels that a layer has centred sum up to nothing but rounding.
+    sizes = ops.sum(ops.abs(activations), axis=axes, keepdims=True)
+    empty = ops.abs(sums) <= 32.0 * maps.rounding(activations) * sizes
     products = ops.sum(activations * gradients, axis=axes, keepdims=True)
     return activations * ops.where(empty, 0.0, products / ops.where(empty, 1.0, sums))
 

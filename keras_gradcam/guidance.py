@@ -9,9 +9,10 @@ GUIDED = {"Relu": "KerasGradCAMGuidedRelu", "Relu6": "KerasGradCAMGuidedRelu6"}
 
 @tf.RegisterGradient(GUIDED["Relu"])
 def _guided_relu(operation, slope):
-    return tf.raw_ops.ReluGrad(
-        gradients=tf.nn.relu(slope), features=operation.outputs[0]
-    )
+    # PReLU is relu(x) - a relu(-x): its second half is no ReLU of the network.
+    is_half = operation.inputs[0].op.type == "Neg"
+    slope = slope if is_half else tf.nn.relu(slope)
+    return tf.raw_ops.ReluGrad(gradients=slope, features=operation.outputs[0])
 
 
 @tf.RegisterGradient(GUIDED["Relu6"])
@@ -27,11 +28,25 @@ def guided_relus():
 
     It does not matter where one comes from: a layer of its own, the activation of
     another layer, or a function. The model is not touched.
+
+    Raises:
+        ValueError: If there are ReLUs inside of loops or functions, out of reach.
     """
     graph = tf.compat.v1.get_default_graph()
     with graph.gradient_override_map(GUIDED):
         yield
+    _check_inner(graph)
     # A saved graph must not ask for gradients that are registered only here.
     for operation in graph.get_operations():
         if operation.type in GUIDED and "_gradient_op_type" in operation.node_def.attr:
             operation._clear_attr("_gradient_op_type")
+
+
+def _check_inner(graph):
+    inner = graph.as_graph_def().library.function
+    if any(node.op in GUIDED for function in inner for node in function.node_def):
+        raise ValueError(
+            "The model has ReLUs inside of a loop, as of a recurrent layer, or of a "
+            "function without layers, whose gradients cannot be guided. Take another "
+            "method, such as 'integrated_gradients'."
+        )

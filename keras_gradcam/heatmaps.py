@@ -33,31 +33,44 @@ def observe(question, recipe):
     return evidence.gather(question, method.row.evidence, **method.evidence_options)
 
 
-def raw_maps(observation, recipe):
-    """Applies the formula: a list of raw maps `(batch, [n,] *grid)`, one for each site.
+def raw_maps(question, recipe, observation):
+    """Makes the raw maps `(batch, [n,] *grid)` of a question, one for each site.
+
+    Args:
+        question: A `question.Question`.
+        recipe: A `Recipe`.
+        observation: What `observe` returned. The choices of a target are made there, on
+            the input as it is.
 
     Raises:
         ValueError: If the method returns anything but a map, or a map's parts.
     """
+    if not recipe.smooth:
+        return formula_maps(observation, recipe)
+
+    def smooth(question):
+        return formula_maps(observe(question, recipe), recipe)
+
+    for each in recipe.smooth:
+        smooth = each.around(smooth)
+    return smooth(question)
+
+
+def formula_maps(observation, recipe):
+    """Applies the formula to what was observed, see `raw_maps`."""
     reduce = smoothing.reduction(recipe.smooth)
 
     def of_score(activations, found, scores):
         raw = recipe.method.formula(activations, found, scores)
-        if len(raw.shape) == len(activations.shape):
-            return reduce(raw)
         _check_map(recipe, raw, activations)
-        return raw
+        return reduce(raw) if len(raw.shape) == len(activations.shape) else raw
 
     def of_site(activations, found):
         scores = observation.scores
         if len(scores.shape) == 1:
             return of_score(activations, found, scores)
         several = [
-            of_score(
-                activations,
-                _of_score(found, i),
-                scores[:, i],
-            )
+            of_score(activations, _of_score(found, i), scores[:, i])
             for i in range(scores.shape[1])
         ]
         return ops.stack(several, axis=1)
@@ -79,24 +92,14 @@ def make(question, recipe):
         fused, and the `evidence.Observation` of the inputs as they are.
     """
     if recipe.smooth:
-        # The choices of the target are made on the input as it is.
+        # What the formula needs to know is gathered on the changed inputs alone.
         observation = evidence.gather(question, "nothing")
-        raw = _smoothed(question, recipe)
     else:
         observation = observe(question, recipe)
-        raw = raw_maps(observation, recipe)
+    raw = raw_maps(question, recipe, observation)
     if recipe.fuse is None:
         return _finished(question, recipe, raw), observation
     return [_fused(question, recipe, raw)], observation
-
-
-def _smoothed(question, recipe):
-    def smooth(question):
-        return raw_maps(observe(question, recipe), recipe)
-
-    for each in recipe.smooth:
-        smooth = each.around(smooth)
-    return smooth(question)
 
 
 def _finished(question, recipe, raw):
@@ -132,7 +135,9 @@ def _fused(question, recipe, raw):
         for each, site in zip(raw, sites, strict=True)
     ]
     normalize = maps.get_normalization(recipe.normalize)
-    return _each_score(fusion.get(recipe.fuse)(one), sites[0], normalize)
+    fused = fusion.get(recipe.fuse)(one)
+    fusion.check_map(fused, recipe.fuse, one[0])
+    return _each_score(fused, sites[0], normalize)
 
 
 def _largest(raw, sites):
@@ -151,17 +156,24 @@ def _known(lengths):
 
 
 def _check_map(recipe, raw, activations):
-    expected = activations.shape[:-1]
-    if len(raw.shape) != len(expected):
+    expected, shape = tuple(activations.shape), tuple(getattr(raw, "shape", ()))
+    is_map = len(shape) == len(expected) - 1 and _fit(shape, expected[:-1])
+    # Score-CAM's parts may be of some of the channels.
+    is_parts = len(shape) == len(expected) and _fit(shape[:-1], expected[:-1])
+    if not is_map and not is_parts:
         raise ValueError(
             "A callable `method` must return one map for each sample, shape `(batch, "
-            f"*grid)` = {tuple(expected)}, or its parts with one channel each, "
-            f"{tuple(activations.shape)}. It returned shape {tuple(raw.shape)}. "
-            f"Received: method={recipe.method}"
+            f"*grid)` = {expected[:-1]}, or its parts with one channel each, "
+            f"{expected}. It returned shape {shape}. Received: method={recipe.method}"
         )
-    if any(each.name == "eigen" for each in recipe.smooth):
+    if is_map and any(each.name == "eigen" for each in recipe.smooth):
         raise ValueError(
             "Smoothing 'eigen' takes the first component of the channels that a map is "
             f"the sum of, and method {recipe.method!r} does not sum over channels. "
             "Take another method, or another smoothing."
         )
+
+
+def _fit(shape, expected):
+    pairs = zip(shape, expected, strict=True)
+    return all(None in pair or pair[0] == pair[1] for pair in pairs)

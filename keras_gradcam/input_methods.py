@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_gradcam import maps
 from keras_gradcam.gradient_methods import grid_axes
-from keras_gradcam.method import ROWS, method
+from keras_gradcam.method import Method, method
 
 
 @method("gradients", place="input")
@@ -81,9 +81,9 @@ def guided_gradcam(inputs, guided, scores):
     Reference:
         [Selvaraju et al., 2017](https://arxiv.org/abs/1610.02391), section 3.2.
     """
-    parts = ROWS["gradcam"].formula(guided.activations, guided.gradients, scores)
+    gradcam = Method("gradcam")(guided.activations, guided.gradients, scores)
     size = [ops.shape(inputs)[axis] for axis in grid_axes(inputs)]
-    coarse = maps.resize(ops.relu(ops.sum(parts, axis=-1)), size)
+    coarse = ops.cast(maps.resize(ops.relu(gradcam), size), inputs.dtype)
     return coarse * ops.max(ops.abs(guided.guided), axis=-1)
 
 
@@ -113,10 +113,12 @@ def integrated_gradients(inputs, path, scores):
 def fullgrad(inputs, terms, scores):
     """FullGrad: what the input and all biases of the network add to the score.
 
-    `map = sum_c psi(x_c dy/dx_c) + sum_lk psi(b_lk dy/db_lk)` over all layers l that
-    have a bias and a grid, `psi` being the magnitude, stretched to [0, 1] for each
-    channel and resized. The shift of a batch normalization is a bias, too. `terms` is
-    the list of these products, each on the grid where it arises.
+    `map = sum_c psi(x_c dy/dx_c) + sum_lk psi(b_lk dy/db_lk)` over all biases of layers
+    l with a grid like that of the input, `psi` being the magnitude, stretched to [0, 1]
+    for each channel and resized. The shift of a batch normalization is a bias, and so
+    is the offset of a rescaling. Biases of tokens, of single frames and of what is
+    inside of loops have no place, and are left out. `terms` is the list of these
+    products, each on the grid where it arises.
 
     Choose it to see the input and all layers at once in one picture.
 
@@ -126,4 +128,7 @@ def fullgrad(inputs, terms, scores):
     size = [ops.shape(inputs)[axis] for axis in grid_axes(inputs)]
     # Resizing is linear: of the sum over the channels it is the sum of the resized.
     scaled = [maps.stretched(ops.abs(term), grid_axes(term)) for term in terms]
-    return sum(maps.resize(ops.sum(term, axis=-1), size) for term in scaled)
+    return sum(
+        ops.cast(maps.resize(ops.sum(term, axis=-1), size), inputs.dtype)
+        for term in scaled
+    )

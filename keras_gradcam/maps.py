@@ -4,6 +4,7 @@ Maps are floats `(batch, *grid)` with a grid of any rank.
 """
 
 import keras
+import ml_dtypes
 from keras import ops
 
 
@@ -84,6 +85,12 @@ def finish(raw, activation, size, normalize):
     return get_normalization(normalize)(maps)
 
 
+def rounding(values):
+    """The relative error of one operation in the type of `values`."""
+    dtype = keras.backend.standardize_dtype(values.dtype)
+    return float(ml_dtypes.finfo(dtype).eps)
+
+
 def _divide(maps, by):
     # Divided where there is something to divide by, and without an epsilon: raw maps of
     # 1e-12 are real. A NaN stays visible, as NaN is not equal to 0.
@@ -141,7 +148,8 @@ def get_normalization(identifier):
     Raises:
         ValueError: If `identifier` is not one of `NORMALIZATIONS`.
     """
-    if identifier in NORMALIZATIONS:
+    named = identifier is None or isinstance(identifier, str)
+    if named and identifier in NORMALIZATIONS:
         return NORMALIZATIONS[identifier]
     raise ValueError(
         "Argument `normalize` must be one of 'max', 'minmax', 'batch' or None. "

@@ -77,16 +77,24 @@ class Custom:
         formula: Callable `(activations, evidence, scores) -> map`. Its attribute
             `evidence`, if it has one, names the evidence that it gets: a key of
             `evidence.KINDS`. Without it these are the gradients. Its attribute
-            `evidence_options` is a dict of the options of that kind.
+            `evidence_options` is a dict of the options of that kind, and its attribute
+            `place` says whether the map lies over the `"layer"`, as it does without it,
+            or over the `"input"`.
     """
 
     def __init__(self, formula):
         self.formula = formula
-        self.row = Row(formula, getattr(formula, "evidence", "gradients"))
-        self.evidence_options = getattr(formula, "evidence_options", {})
+        place = getattr(formula, "place", "layer")
+        kind = getattr(formula, "evidence", "gradients")
+        needs_layer = place == "layer" or kind == "guided_at_layer"
+        self.row = Row(formula, kind, place, needs_layer)
+        self.evidence_options = dict(getattr(formula, "evidence_options", {}))
 
     def __eq__(self, other):
-        return isinstance(other, Custom) and self.formula == other.formula
+        return isinstance(other, Custom) and (self.row, self.evidence_options) == (
+            other.row,
+            other.evidence_options,
+        )
 
     def __hash__(self):
         return hash(self.formula)
@@ -145,6 +153,12 @@ def is_positive(value):
     return bool(number and np.isfinite(value) and value > 0)
 
 
+def is_zero(value):
+    """Whether a value is the number 0."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return bool(number and value == 0)
+
+
 def is_seed(value):
     """Whether a value is an int that random numbers can begin with."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
@@ -153,15 +167,22 @@ def is_seed(value):
 OPTIONS = {
     "samples": (is_count, "an int from 1 on"),
     "steps": (is_count, "an int from 1 on"),
-    "noise": (lambda x: x == 0 or is_positive(x), "a number from 0 on"),
+    "noise": (lambda x: is_zero(x) or is_positive(x), "a number from 0 on"),
     "seed": (is_seed, "an int"),
     "channels": (lambda x: x is None or is_count(x), "an int from 1 on, or None"),
-    "k": (lambda x: x == 0 or is_positive(x), "a number from 0 on"),
-    "kernel": (lambda x: x in ("sigmoid", "rbf"), "'sigmoid' or 'rbf'"),
+    "k": (lambda x: is_zero(x) or is_positive(x), "a number from 0 on"),
+    "kernel": (
+        lambda x: isinstance(x, str) and x in ("sigmoid", "rbf"),
+        "'sigmoid' or 'rbf'",
+    ),
     "flip": (lambda x: isinstance(x, bool), "True or False"),
     "scales": (
-        lambda x: len(np.atleast_1d(x)) > 0 and all(map(is_positive, x)),
+        lambda x: np.ndim(x) == 1 and len(x) > 0 and all(map(is_positive, x)),
         "a sequence of numbers above 0",
+    ),
+    "baseline": (
+        lambda x: np.asarray(x).dtype.kind in "iuf" and np.isfinite(x).all(),
+        "a number, or an array of finite numbers that fits the input",
     ),
     "gamma": (lambda x: x is None or is_positive(x), "a number above 0, or None"),
 }

@@ -5,6 +5,8 @@ the function of its name: `method=methods.scorecam(channels=64)`. Any callable
 `(activations, evidence, scores) -> map` is a method, too: see `Custom`.
 """
 
+import difflib
+
 from keras_gradcam.activation_methods import (
     eigencam,
     eigengradcam,
@@ -79,20 +81,34 @@ def get(identifier):
     """
     if isinstance(identifier, Method):
         return identifier
-    if identifier in FACTORIES:
+    if _is_factory(identifier):
         return identifier()
-    if callable(identifier):
-        return Custom(identifier)
-    if identifier in METHODS:
+    if isinstance(identifier, str) and identifier in METHODS:
         return METHODS[identifier]
+    # A target or a smoothing is a callable, too, and no method.
+    is_other = getattr(identifier, "__module__", "").startswith("keras_gradcam.")
+    if callable(identifier) and not is_other:
+        return Custom(identifier)
     raise ValueError(
         "Argument `method` must be one of "
         f"{sorted(METHODS)} or a callable `(activations, evidence, scores) -> map`. "
-        f"Received: method={identifier!r}"
+        f"{_guess(identifier)}Received: method={identifier!r}"
     )
+
+
+def _is_factory(identifier):
+    return any(identifier is factory for factory in FACTORIES)
+
+
+def _guess(name):
+    """What may be meant by a name that does not exist."""
+    name = name.lower().replace("-", "_") if isinstance(name, str) else ""
+    alike = difflib.get_close_matches(name, METHODS, n=1)
+    return f"Is '{alike[0]}' meant? " if alike else ""
 
 
 def name_of(identifier):
     """The name of a method without options of its own, `None` for any other."""
-    names = {factory: name for factory, name in zip(FACTORIES, METHODS, strict=True)}
-    return identifier if identifier in METHODS else names.get(identifier)
+    if isinstance(identifier, str):
+        return identifier
+    return identifier().name if _is_factory(identifier) else None

@@ -8,7 +8,7 @@ with their number. A chunk has as many changed copies of the batch as
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_gradcam import loops, maps, randomness
+from keras_gradcam import loops, maps, pixels, randomness
 from keras_gradcam.question import as_input, look_again
 from keras_gradcam.score_methods import most_varying, of_channels
 from keras_gradcam.scoring import widened
@@ -52,12 +52,7 @@ def _all_masked(question, seen, channels, change):
 
 
 def _masked(question, scores, site, tensor, channels, change):
-    if site.input is None:
-        raise ValueError(
-            f"Layer '{site.name}' has a grid that lies over none of the inputs, which "
-            "this method would mask. Choose another layer, or a method that uses "
-            "gradients."
-        )
+    pixels.check(site, question.inputs)
     activations = site.to_grid(widened(tensor))
     activations = of_channels(activations, most_varying(activations, channels))
     flat = tree.flatten(question.inputs)
@@ -71,8 +66,9 @@ def _masked(question, scores, site, tensor, channels, change):
         resized = maps.resize(grids, size)
         masks = change(maps.stretched(resized, tuple(range(1, len(resized.shape)))))
         inputs = [_copies(x, count) for x in flat]
-        values = widened(inputs[site.input]) * _over_input(masks, site, image)
-        inputs[site.input] = as_input(values, image)
+        values = widened(inputs[site.input])
+        masks = tf.cast(_over_input(masks, site, image), values.dtype)
+        inputs[site.input] = as_input(values * masks, image)
         inputs = tree.pack_sequence_as(question.inputs, inputs)
         return look_again(question, inputs, count)
 
@@ -90,6 +86,12 @@ def ablated(question, seen):
 def _ablated(question, scores, site, tensor):
     axis = site.channel_axis % tensor.shape.rank
     channels = tensor.shape[axis]
+    if site.to_grid(tensor).shape[-1] != channels:
+        raise ValueError(
+            f"Channels of layer '{site.name}' are set to 0 one by one, and argument "
+            f"`reshape` moves them from the last axis of {tuple(tensor.shape)}. Take a "
+            "method that uses gradients, or a layer whose channels come last."
+        )
     over = [channels if i == axis else 1 for i in range(tensor.shape.rank)]
 
     def scores_of(indices):

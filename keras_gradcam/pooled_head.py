@@ -1,25 +1,34 @@
 """Whether CAM is defined: average pooling and one dense layer end the model."""
 
+import numpy as np
+import tensorflow as tf
 from keras import tree
 
 from keras_gradcam.graph_walk import last_operation, reached_from
 from keras_gradcam.logits import find_logits
 
 
-def check(site, tensor, outputs):
+def check(site, tensor, outputs, logits):
     """Raises unless only pooling and one dense layer are behind a layer.
 
     Args:
         site: The `anatomy.Site`.
         tensor: Its tensor in the graph that computed `outputs`.
         outputs: The model's outputs.
+        logits: Whether the logits are explained where there are any.
 
     Raises:
         ValueError: If anything else is in between.
     """
     below = reached_from(tensor)
-    flat = [output for output in tree.flatten(outputs) if output.name in below]
-    if flat and all(_is_pooled(output, tensor) for output in flat):
+    flat = [x for x in tree.flatten(outputs) if x is not None and x.name in below]
+    if not logits and any(find_logits(output) is not None for output in flat):
+        raise ValueError(
+            "Method 'cam' explains logits: of a probability, no map is the sum of the "
+            "dense layer's weights. Leave `logits=True`, or take `method='gradcam'`. "
+            "Received: logits=False"
+        )
+    if flat and all(_is_pooled(output, tensor, site) for output in flat):
         return
     raise ValueError(
         "Method 'cam' is defined only for a layer with nothing but global average "
@@ -29,7 +38,7 @@ def check(site, tensor, outputs):
     )
 
 
-def _is_pooled(output, tensor):
+def _is_pooled(output, tensor, site):
     logits = find_logits(output)
     dense = last_operation(output if logits is None else logits)
     if dense.type in ("BiasAdd", "AddV2"):
@@ -37,7 +46,12 @@ def _is_pooled(output, tensor):
     if dense.type not in ("MatMul", "BatchMatMulV2"):
         return False
     mean = last_operation(dense.inputs[0])
-    return mean.type == "Mean" and _source(mean.inputs[0]) is _source(tensor)
+    if mean.type != "Mean" or _source(mean.inputs[0]) is not _source(tensor):
+        return False
+    axes = tf.get_static_value(mean.inputs[1])
+    rank = tensor.shape.rank
+    grid = [axis for axis in range(1, rank) if axis != site.channel_axis % rank]
+    return axes is not None and sorted(np.ravel(axes) % rank) == grid
 
 
 def _source(tensor):

@@ -1,6 +1,7 @@
 """What a score is taken of: logits or outputs, one column for each class."""
 
 import contextlib
+import functools
 import threading
 
 import numpy as np
@@ -25,7 +26,7 @@ class Scorer:
 
     def __init__(self, target, classes, logits=True):
         self.target, self.classes, self.logits = target, classes, logits
-        self._decisions = None
+        self._decisions = self._dtype = None
 
     def __call__(self, outputs):
         """Returns `(batch,)`, or `(batch, n)` if the target explains n things at once.
@@ -42,7 +43,7 @@ class Scorer:
     def _scores(self, outputs):
         with _decisions(self._decisions) as made:
             scores = widened(self._of(outputs))
-        self._decisions = made
+        self._decisions, self._dtype = made, scores.dtype
         return scores
 
     def _of(self, outputs):
@@ -64,24 +65,31 @@ class Scorer:
             Tensor `(count, batch)` or `(count, batch, n)`.
         """
         outputs = with_logits(outputs) if self.logits else outputs
+        if callable(self.target):
+            return self._called_for_each(outputs, count)
+        columns = class_columns(outputs)
+        with _decisions(self._decisions):
+            index = predicted(columns) if self.classes is None else self.classes
+        scores = widened(of_class(columns, tf.tile(index, [count])))
+        return tf.reshape(scores, [count, -1])
 
-        def variant(index):
-            # By the batch: a target may have a class or a region for each sample.
-            return self._scores(tree.map_structure(lambda x: _part(x, index), outputs))
+    def _called_for_each(self, outputs, count):
+        # By the batch: a target may have a class or a region for each sample.
+        def variant(step):
+            part = functools.partial(_part, step=step, count=count)
+            return self._scores(tree.map_structure(part, outputs))
 
-        def _part(x, index):
-            shape = tf.concat([[count, tf.shape(x)[0] // count], tf.shape(x)[1:]], 0)
-            part = tf.reshape(x, shape)[index]
-            part.set_shape([None, *x.shape[1:]])
-            return _marked_as(x, part)
+        return tf.map_fn(variant, tf.range(count), fn_output_signature=self._dtype)
 
-        first = tree.flatten(outputs)[0]
-        kind = tf.float64 if first.dtype == tf.float64 else tf.float32
-        return tf.map_fn(
-            lambda index: tf.cast(variant(index), kind),
-            tf.range(count),
-            fn_output_signature=kind,
-        )
+
+def _part(output, step, count):
+    """What one variant has of an output for all of them."""
+    if output is None or not output.shape.rank:
+        return output
+    length = tf.shape(output)[0] // count
+    part = output[step * length : (step + 1) * length]
+    part.set_shape([None, *output.shape[1:]])
+    return _marked_as(output, part)
 
 
 def widened(tensor):
@@ -154,6 +162,14 @@ def basis(outputs, target, logits=True):
     return with_logits(outputs) if logits else outputs
 
 
+def names_a_place(target):
+    """Whether a target means a place in the model's output: a region, or a box."""
+    options = getattr(target, "options", {}).values()
+    if getattr(target, "name", None) in ("segmentation", "detection"):
+        return True
+    return any(names_a_place(x) for x in options)
+
+
 def _has_rows(target):
     """Whether a target may have an option with one row for each sample."""
     options = getattr(target, "options", {}).values()
@@ -169,8 +185,14 @@ def _called(target, outputs):
     scores = target(outputs)
     if isinstance(scores, (list, tuple)):
         scores = ops.stack(scores)
-    _check_scores(target, scores, tree.flatten(outputs)[0].shape[0])
+    _check_scores(target, scores, _length(outputs))
     return scores
+
+
+def _length(outputs):
+    """Number of samples, `None` where unknown."""
+    flat = [x for x in tree.flatten(outputs) if x is not None and len(x.shape)]
+    return flat[0].shape[0] if flat else None
 
 
 def _check_scores(target, scores, length):
@@ -202,7 +224,8 @@ def _check_samples_stay(target, outputs, length=3):
     if not known or needs_batch_size(target):
         return
     fixed = tree.map_structure(
-        lambda x: tf.TensorSpec((length, *x.shape[1:]), x.dtype), outputs
+        lambda x: tf.TensorSpec((length, *x.shape[1:])[: len(x.shape)], x.dtype),
+        outputs,
     )
     # In a graph of its own: XLA would compile what is only tried, too.
     trial = tf.function(target, autograph=False)

@@ -109,7 +109,9 @@ def _columns(scores):
 
 
 def _scale(seen):
-    halves = any(tensor.dtype == tf.float16 for tensor in seen.tensors)
+    # Of any layer: a signal on its way to a float32 input passes all of them.
+    operations = seen.scores.graph.get_operations()
+    halves = any(x.dtype == tf.float16 for op in operations for x in op.outputs)
     return FLOAT16_SCALE if halves else 1.0
 
 

@@ -2,7 +2,7 @@
 
 `GradCAM(model, smooth="noise")` takes a smoothing by name, with options it is made by
 the function of its name: `smooth=smoothing.noise(samples=8)`. Several are combined as a
-list. They work with every method.
+list, the first innermost. They work with every method.
 """
 
 import functools
@@ -13,15 +13,18 @@ import keras
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_gradcam import loops, maps
+from keras_gradcam import loops, maps, pixels
 from keras_gradcam.activation_methods import first_component
 from keras_gradcam.configured import Configured, factory
 from keras_gradcam.evidence import noisy_inputs
 from keras_gradcam.method import check_option
 from keras_gradcam.question import as_input
-from keras_gradcam.scoring import widened
+from keras_gradcam.scoring import names_a_place, widened
 
 SMOOTHINGS: dict = {}
+
+# Other noise than a method with noise of its own has, for the same seed.
+FIRST_STEP = 1_000_000
 
 
 @keras.saving.register_keras_serializable("keras_gradcam")
@@ -70,7 +73,7 @@ def noise(raw_maps, question, *, samples=16, noise=0.1, seed=0):
     """
 
     def sample(step):
-        inputs = noisy_inputs(question, noise, seed, step)
+        inputs = noisy_inputs(question, noise, seed, FIRST_STEP + step)
         return raw_maps(question._replace(inputs=inputs))
 
     return loops.mean_over(samples, sample)
@@ -81,7 +84,9 @@ def tta(raw_maps, question, *, flip=True, scales=(0.9, 1.0, 1.1)):
     """The mean of the raw maps over flipped and scaled inputs, undone on each map.
 
     Test-time augmentation. Scaled is what is around the centre; where a larger picture
-    has left the frame, a map has no say in the mean.
+    has left the frame, a map has no say in the mean. Other inputs of the same size,
+    such as a depth image, move along. A target that names a place in the output does
+    not, and raises; a function of your own must not.
 
     Args:
         flip: Whether to flip the last spatial axis, which is the width of an image, as
@@ -89,20 +94,25 @@ def tta(raw_maps, question, *, flip=True, scales=(0.9, 1.0, 1.1)):
         scales: Sequence of factors, 1 for the size as it is. Defaults to
             `(0.9, 1.0, 1.1)`.
     """
+    if names_a_place(question.scorer.target):
+        raise ValueError(
+            "Smoothing 'tta' moves the picture, and the target names a place in the "
+            "model's output, which does not move with it. Take smoothing 'noise', or "
+            f"another target. Received: target={question.scorer.target}"
+        )
     variants = list(itertools.product(scales, (1.0, -1.0) if flip else (1.0,)))
     table = tf.constant(variants, tf.float32)
-    covered = {
-        site.input: site.input_axes for site in question.sites if site.input is not None
-    }
+    covered = pixels.axes_of_inputs(question)
+    moved = {**pixels.aligned(question.inputs, covered), **covered}
 
     def sample(step):
         scale, sign = table[step, 0], table[step, 1]
 
         def factor(index, axis):
-            return scale * sign if axis == covered[index][-1] else scale
+            return scale * sign if axis == moved[index][-1] else scale
 
         flat = list(tree.flatten(question.inputs))
-        for index, axes in covered.items():
+        for index, axes in moved.items():
             image = widened(flat[index])
             for axis in axes:
                 image = _zoomed(image, axis, factor(index, axis))[0]
@@ -139,8 +149,7 @@ def _zoomed(values, axis, factor):
 
 def _undone(raw, site, factor):
     """A raw map back in place, 0 where nothing is known, and where it is known."""
-    rank, shares = len(raw.shape), ops.ones_like(raw)
-    axes = site.input_axes if site.input is not None else ()
+    rank, shares, axes = len(raw.shape), ops.ones_like(raw), site.input_axes
     for axis, input_axis in zip(range(rank - len(axes), rank), axes, strict=True):
         raw, known = _zoomed(raw, axis, 1.0 / factor(site.input, input_axis))
         shape = [-1 if i == axis else 1 for i in range(rank)]

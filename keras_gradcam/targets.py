@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_gradcam.configured import Configured, factory, short
+from keras_gradcam.logits import find_logits
 from keras_gradcam.scoring import (
     class_columns,
     decided,
@@ -174,9 +175,17 @@ def residual_softmax(outputs, target=None):
     Reference:
         [Cai, 2025](https://arxiv.org/abs/2501.06261), the residual softmax target.
     """
+    output = only_output(outputs)
+    if find_logits(output) is not None:
+        raise ValueError(
+            "`targets.residual_softmax` takes the softmax itself and needs logits. "
+            "Leave `logits=True`. Received: logits=False"
+        )
     columns = class_columns(outputs)
     index = predicted(columns) if target is None else _full(columns, target)
-    shares = ops.log_softmax(columns, axis=-1)
+    # The columns of one unit are -z and z, whose sigmoid is the softmax of the halves.
+    halves = 0.5 if output.shape[-1] == 1 else 1.0
+    shares = ops.log_softmax(halves * columns, axis=-1)
     return of_class(columns, index) + of_class(shares, index)
 
 

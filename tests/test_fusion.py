@@ -99,7 +99,9 @@ def test_saved_predicted_and_compiled(images, tmp_path):
     np.testing.assert_allclose(loaded(images), expected, atol=1e-6)
     compiled = kg.GradCAM(model, LAYERS, fuse="tanh_max", target=2, jit_compile=True)
     np.testing.assert_allclose(compiled(images), expected, atol=1e-4)
-    assert [str(found) for found in cam.diagnose(images)[0]]
+    # Of each layer, as for maps that are not fused.
+    apart = kg.GradCAM(model, LAYERS, target=2)
+    assert cam.diagnose(images) == apart.diagnose(images)
 
 
 def test_wrong_fusions_raise_at_once(model):
@@ -107,6 +109,14 @@ def test_wrong_fusions_raise_at_once(model):
         kg.GradCAM(model, LAYERS, fuse="sum")
     with pytest.raises(ValueError, match="pass a list as `layer`"):
         kg.GradCAM(model, "last", fuse="mean")
+    with pytest.raises(ValueError, match="two that speak against the target"):
+        kg.GradCAM(model, LAYERS, fuse="product", activation=None)
+    for wrong in (lambda maps: maps, lambda maps: None, lambda maps: maps[0][0, 0, 0]):
+        cam = kg.GradCAM(model, LAYERS, fuse=wrong)
+        with pytest.raises(ValueError, match="must return one map of the size"):
+            cam(np.zeros((1, 16, 12, 3)))
+    with pytest.raises(ValueError, match=r"fuse=\['mean'\]"):
+        kg.GradCAM(model, LAYERS, fuse=["mean"])
 
 
 def test_layers_of_different_inputs_are_not_fused():

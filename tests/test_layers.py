@@ -186,7 +186,7 @@ def test_siamese_calls_belong_to_their_own_inputs():
         [a, b], L.Dense(1)(L.Subtract()([pool(base(a)), pool(base(b))]))
     )
     cam = kg.GradCAM(model, ["c#0", "c#1"])
-    assert {site.input for site in cam._focus.sites} == {0, 1}
+    assert {site.input for site in cam._focus.view.sites} == {0, 1}
     with pytest.raises(ValueError, match=r"Pass one of \['b/c#0', 'b/c#1'\]"):
         kg.GradCAM(model, "c")
 

@@ -136,7 +136,10 @@ def test_a_model_of_any_size(name):
         images = np.random.default_rng(0).random((2, size, size + 1, 3), "float32")
         maps = cam(images).numpy()
         assert maps.shape == (2, size, size + 1)
-        assert np.isfinite(maps).all()
+        fixed = keras.Input((size, size + 1, 3))
+        twin = keras.Model(fixed, model(fixed))
+        expected = kg.GradCAM(twin, method=name, target=1)(images)
+        np.testing.assert_allclose(maps, expected, atol=1e-5)
 
 
 class Subclassed(keras.Model):
@@ -195,19 +198,34 @@ def test_a_model_without_a_layer_with_a_grid(name):
 
 
 def two_inputs():
-    image, ages = keras.Input((9, 8, 3), name="image"), keras.Input((1,), name="age")
-    x = L.Conv2D(4, 3, activation="relu")(image)
-    x = L.Concatenate()([L.GlobalAveragePooling2D()(x), L.Dense(2)(ages)])
-    return randomize(keras.Model([image, ages], L.Dense(3)(x)))
+    """The image comes second."""
+    ages, image = keras.Input((1,), name="age"), keras.Input((9, 8, 3), name="image")
+    x = L.Conv2D(4, 3, activation="relu", name="convolution")(image)
+    x = L.GlobalAveragePooling2D()(x)
+    x = L.Concatenate()([L.Dense(2, name="number")(ages), x])
+    return randomize(keras.Model([ages, image], L.Dense(3, name="last")(x)))
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "cam"])
-def test_two_inputs(name):
+@pytest.mark.parametrize("smooth", [None, "noise"])
+def test_two_inputs(name, smooth):
+    """The map is that of a model of the image alone, the other input being a number."""
     model = two_inputs()
-    images = images_of(model)
-    maps = kg.GradCAM(model, method=name, target=1, chunk_size=4)(images).numpy()
-    assert maps.shape == (2, 9, 8)
-    assert np.isfinite(maps).all()
+    ages, images = images_of(model)
+    ages[:] = 0.5
+    options = {"method": name, "smooth": smooth, "target": 1, "chunk_size": 4, **RAW}
+    maps = kg.GradCAM(model, **options)([ages, images])
+    # The logits of the twin are the same: the number is in the bias.
+    names = ("convolution", "number", "last")
+    convolution, first, last = map(model.get_layer, names)
+    image = keras.Input((9, 8, 3))
+    x = L.GlobalAveragePooling2D()(convolution(image))
+    head = L.Dense(3)
+    twin = keras.Model(image, head(x))
+    kernel, bias = last.get_weights()
+    number = first(np.full((1, 1), 0.5)).numpy()[0]
+    head.set_weights([kernel[2:], bias + number @ kernel[:2]])
+    close(maps, kg.GradCAM(twin, **options)(images))
 
 
 def test_an_input_by_its_name():
@@ -216,7 +234,7 @@ def test_an_input_by_its_name():
     cam = kg.GradCAM(model, "age", method="integrated_gradients", target=1, **RAW)
     assert cam.layer == "age"
     assert cam(images).shape == (2, 1)
-    with pytest.raises(ValueError, match=r"one of \['image', 'age'\].*layer='conv'"):
+    with pytest.raises(ValueError, match=r"one of \['age', 'image'\].*layer='conv'"):
         kg.GradCAM(model, "conv", method="saliency")
 
 
@@ -308,6 +326,23 @@ def test_tokens_of_a_transformer(name):
     maps = kg.GradCAM(model, layer, method=name, target=1)(images).numpy()
     assert maps.shape == (2, 8, 8)
     assert np.isfinite(maps).all()
+
+
+@pytest.mark.parametrize("pool", ["height", "channels"])
+def test_cam_wants_the_mean_over_the_grid(images, pool):
+    axis = {"height": 1, "channels": -1}[pool]
+    inputs = keras.Input((16, 12, 3))
+    x = L.Conv2D(4, 3, activation="relu", name="last")(inputs)
+    x = L.Flatten()(L.Lambda(lambda x: keras.ops.mean(x, axis=axis))(x))
+    cam = kg.GradCAM(keras.Model(inputs, L.Dense(3)(x)), "last", method="cam")
+    with pytest.raises(ValueError, match="is not followed by"):
+        cam(images)
+
+
+def test_cam_explains_logits(images):
+    cam = kg.GradCAM(make_classifier("gap"), method="cam", logits=False)
+    with pytest.raises(ValueError, match="explains logits"):
+        cam(images)
 
 
 def test_cam_says_where_it_is_defined(images):
@@ -453,6 +488,383 @@ def test_watched_while_training(images, method, tmp_path):
     assert heatmap.shape == (16, 12)
 
 
+def large_half():
+    """A model in half precision whose input gradients would underflow in it."""
+    layers = [
+        keras.Input((224, 224, 3)),
+        L.Conv2D(4, 3, activation="relu"),
+        L.Conv2D(4, 3, activation="relu"),
+        L.GlobalAveragePooling2D(),
+        L.Dense(3, dtype="float32"),
+    ]
+    return keras.Sequential(layers)
+
+
+@pytest.mark.parametrize("name", ["saliency", "integrated_gradients", "guided_gradcam"])
+def test_half_precision_does_not_underflow_on_the_way_to_the_input(name):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        half = large_half()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model = randomize(large_half())
+    half.set_weights(model.get_weights())
+    images = np.random.default_rng(0).random((1, 224, 224, 3)).astype("float32")
+    maps = [
+        kg.GradCAM(each, method=name, target=1, **RAW)(images).numpy()
+        for each in (model, half)
+    ]
+    apart = np.abs(maps[1] - maps[0]) / np.abs(maps[0]).max()
+    assert np.quantile(apart, 0.97) < 0.01
+
+
+def all_terms(x, terms, scores):
+    """Everything that a network adds up to its score, at the first place of a map."""
+    total = sum(keras.ops.sum(term, axis=range(1, len(term.shape))) for term in terms)
+    first = keras.ops.zeros_like(x[..., 0])
+    return first + keras.ops.reshape(total, (-1, *[1] * (len(x.shape) - 2)))
+
+
+all_terms.evidence = "biases"
+all_terms.place = "input"
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    ["rescaling", "normalization", "lambda", "minus", "resized", "padded", "colors"],
+)
+def test_the_terms_of_fullgrad_add_up_to_the_score(images, prepare):
+    """Also behind a rescaling of the input, whose offset is a bias."""
+    scaled = [L.Rescaling(2.0, offset=-0.7)]
+    front = {
+        "rescaling": scaled,
+        "normalization": L.Normalization(
+            mean=[0.4, 0.5, 0.6], variance=[0.1, 0.2, 0.3]
+        ),
+        "lambda": L.Lambda(lambda x: 0.3 - x),
+        "minus": L.Lambda(lambda x: (x - 0.4) / 0.3),
+        "resized": [L.Resizing(20, 14), *scaled],
+        "padded": [L.ZeroPadding2D(2), *scaled],
+        "colors": L.Lambda(lambda x: x[..., ::-1] - np.float32([0.4, 0.5, 0.6])),
+    }[prepare]
+    model = keras.Sequential(
+        [
+            keras.Input((16, 12, 3)),
+            *(front if isinstance(front, list) else [front]),
+            L.Conv2D(4, 3, use_bias=False),
+            L.BatchNormalization(),
+            L.ReLU(),
+            L.SeparableConv2D(5, 3, activation="relu"),
+            L.GlobalAveragePooling2D(),
+            L.Dense(3, name="head"),
+        ]
+    )
+    for layer in model.layers[1:]:
+        if layer.weights:
+            randomize(layer)
+    bias = model.get_layer("head").get_weights()[1][2]
+    # Behind `Resizing` Keras takes a call without `training` for one of a training.
+    expected = model(images, training=False).numpy()[:, 2] - bias
+    maps = kg.GradCAM(model, method=all_terms, target=2, **RAW)(images).numpy()
+    close(maps[:, 0, 0], expected, tolerance=1e-4)
+
+
+def test_biases_of_attention_have_no_place(images):
+    """Their (batch, tokens, heads, features) only look like a picture."""
+    inputs = keras.Input((8, 8, 3))
+    x = L.Reshape((16, 6))(L.Conv2D(6, 2, 2, name="patches")(inputs))
+    x = L.Add()([x, L.MultiHeadAttention(2, 3)(x, x)])
+    outputs = L.Dense(3)(L.GlobalAveragePooling1D()(x))
+    model = randomize(keras.Model(inputs, outputs))
+    count = []
+
+    def counting(x, terms, scores):
+        count.append(len(terms))
+        return x[..., 0]
+
+    counting.evidence, counting.place = "biases", "input"
+    kg.GradCAM(model, method=counting)(images_of(model))
+    # The input itself, and the bias of the patches.
+    assert count == [2]
+
+
+def test_a_bias_of_channels_first():
+    from keras_gradcam import biases
+
+    model = keras.Sequential(
+        [
+            keras.Input((2, 9, 8)),
+            L.BatchNormalization(axis=1),
+            L.GlobalAveragePooling2D(data_format="channels_first"),
+            L.Dense(2),
+        ]
+    )
+    found = []
+
+    @tf.function(autograph=False)
+    def graph(x):
+        model(x, training=False)
+        found.extend(biases.find(x, 2))
+
+    graph.get_concrete_function(tf.TensorSpec([None, 2, 9, 8]))
+    assert [term.channels_first for term in found] == [True]
+
+
+def test_guided_takes_prelu_apart_rightly(images):
+    """relu(x) - a relu(-x): the second half must let pass what excites."""
+    x = tf.constant([[-1.0, 2.0, -3.0]])
+
+    @tf.function(autograph=False)
+    def slope(x, sign):
+        from keras_gradcam import guidance
+
+        with guidance.guided_relus():
+            y = tf.nn.relu(x) - 0.5 * tf.nn.relu(-x)
+            return tf.gradients(sign * y, x)[0]
+
+    np.testing.assert_allclose(slope(x, 1.0), [[0.5, 1.0, 0.5]])
+    np.testing.assert_allclose(slope(x, -1.0), [[-0.5, 0.0, -0.5]])
+
+
+def test_guided_relu6(images):
+    @tf.function(autograph=False)
+    def slope(x, sign):
+        from keras_gradcam import guidance
+
+        with guidance.guided_relus():
+            return tf.gradients(sign * tf.nn.relu6(x), x)[0]
+
+    x = tf.constant([-1.0, 2.0, 7.0])
+    np.testing.assert_array_equal(slope(x, 1.0), [0, 1, 0])
+    np.testing.assert_array_equal(slope(x, -1.0), [0, 0, 0])
+
+
+def test_guided_says_that_loops_are_out_of_reach():
+    inputs = keras.Input((4, 9, 8, 3))
+    x = L.TimeDistributed(L.Conv2D(2, 3, activation="relu"))(inputs)
+    x = L.ConvLSTM2D(2, 3, activation="relu")(x)
+    model = keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
+    cam = kg.GradCAM(model, method="guided_backprop")
+    with pytest.raises(ValueError, match="inside of a loop"):
+        cam(np.ones((1, 4, 9, 8, 3), "float32"))
+
+
+def test_two_threads_and_two_sizes():
+    """Each graph has the places of its own images, whatever another thread looks at."""
+    import threading
+
+    model = Subclassed()
+    model(np.zeros((1, 8, 8, 3)))
+    cam = kg.GradCAM(model, method="eigencam", resize=False)
+    images = {n: np.random.default_rng(n).random((1, n, n, 3)) for n in range(6, 14)}
+    found = {}
+
+    def look(n):
+        found[n] = cam(images[n]).shape
+
+    threads = [threading.Thread(target=look, args=(n,)) for n in images]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {n: (1, n - 2, n - 2) for n in images}
+
+
+def test_threads_leave_tensorflow_as_it_was():
+    """Functions of the user's run inline while a model is traced, and only then."""
+    import threading
+
+    model = Subclassed()
+    images = np.random.default_rng(0).random((2, 9, 9, 3))
+    model(images)
+    for name in ("guided_backprop", "guided_gradcam", "gradcam"):
+        cam = kg.GradCAM(model, method=name)
+        threads = [threading.Thread(target=cam, args=(images,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not tf.config.functions_run_eagerly()
+
+
+class Compiled(Subclassed):
+    @tf.function
+    def call(self, images):
+        return super().call(images)
+
+
+def test_a_second_look_at_a_compiled_call(images):
+    """Its function is traced already, and does not run its layers again."""
+    model = Compiled()
+    model(images)
+    for name in ("gradcam", "layercam", "scorecam"):
+        maps = kg.GradCAM(model, method=name, target=1)(images)
+        assert maps.shape == (5, 16, 12)
+    assert "conv2d" in str(kg.layers(model, images))
+
+
+def test_double_precision_behind_single_inputs(images):
+    keras.config.set_dtype_policy("float64")
+    try:
+        double = make_classifier("gap")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model = make_classifier("gap")
+    double.set_weights(model.get_weights())
+    for name in NAMES:
+        maps = kg.GradCAM(double, method=name, target=1)(images)
+        expected = kg.GradCAM(model, method=name, target=1)(images)
+        np.testing.assert_allclose(maps, expected, atol=1e-3)
+
+
+def test_an_output_that_is_none(images):
+    class WithNone(Subclassed):
+        def call(self, images):
+            return {"logits": super().call(images), "none": None}
+
+    model = WithNone()
+    model(images)
+    target = kg.targets.output("logits", 1)
+    for name in ("gradcam", "cam", *CHANNELS):
+        maps = kg.GradCAM(model, method=name, target=target)(images)
+        assert maps.shape == (5, 16, 12)
+
+
+def test_a_target_that_is_set_later_has_layers_of_its_own():
+    inputs = keras.Input((9, 8, 3))
+    left = L.Conv2D(2, 3, name="left")(inputs)
+    right = L.Conv2D(2, 3, name="right")(inputs)
+    outputs = [L.Dense(2)(L.GlobalAveragePooling2D()(x)) for x in (left, right)]
+    cam = kg.GradCAM(keras.Model(inputs, outputs), target=kg.targets.output(0))
+    images = np.random.default_rng(0).random((1, 9, 8, 3))
+    cam(images)
+    assert cam.layer == "left"
+    cam.target = kg.targets.output(1)
+    cam(images)
+    assert cam.layer == "right"
+
+
+def test_a_model_that_also_returns_a_number(images):
+    """One for the whole batch, such as a temperature."""
+
+    class WithNumber(Subclassed):
+        def call(self, images):
+            return {"y": super().call(images), "number": keras.ops.ones(())}
+
+    model = WithNumber()
+    model(images)
+    randomize(model)
+    target = kg.targets.output("y", 1)
+    for name in ("gradcam", *CHANNELS):
+        cam = kg.GradCAM(model, method=name, target=target, **RAW)
+        assert np.isfinite(cam(images)).all()
+
+
+def test_ablation_of_channels_that_a_reshape_moves(images):
+    inputs = keras.Input((8, 8, 3))
+    tokens = L.Reshape((16, 6), name="tokens")(L.Conv2D(6, 2, 2)(inputs))
+    moved = L.Permute((2, 1), name="moved")(tokens)
+    model = keras.Model(inputs, L.Dense(3)(L.Flatten()(moved)))
+
+    def reshape(x):
+        return keras.ops.reshape(keras.ops.transpose(x, (0, 2, 1)), (-1, 4, 4, 6))
+
+    cam = kg.GradCAM(model, "moved", method="ablationcam", reshape=reshape)
+    with pytest.raises(ValueError, match="`reshape` moves them from the last axis"):
+        cam(images_of(model))
+
+
+def test_a_map_of_the_wrong_axis_raises(images):
+    model = make_classifier("gap")
+    for wrong in (
+        lambda a, g, s: keras.ops.sum(a * g, axis=1),
+        lambda a, g, s: keras.ops.sum(a, axis=(1, 2)),
+        lambda a, g, s: (a * g)[:, :5],
+    ):
+        with pytest.raises(ValueError, match="must return one map for each sample"):
+            kg.GradCAM(model, method=wrong)(images)
+
+
+def test_evidence_of_a_callable_is_checked_at_once(model):
+    def method(activations, path, scores):
+        return activations[..., 0]
+
+    method.evidence = "path"
+    with pytest.raises(ValueError, match="set the attribute `place`"):
+        kg.GradCAM(model, method=method)
+    method.place = "input"
+    with pytest.raises(TypeError, match=r"'steps'.*options are: steps, baseline"):
+        kg.GradCAM(model, method=method)
+    method.evidence_options = {"steps": 2, "baseline": 0.0}
+    first = kg.GradCAM(model, method=method)
+    assert first(np.ones((1, 16, 12, 3))).shape == (1, 16, 12)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        ["gradcam"],
+        {},
+        3,
+        None,
+        np.array([1, 2]),
+        kg.smoothing.noise,
+        kg.smoothing.noise(),
+        kg.targets.top_k,
+        kg.targets.top_k(2),
+    ],
+)
+def test_what_is_no_method_raises(model, method):
+    with pytest.raises(ValueError, match="Argument `method` must be one of"):
+        kg.GradCAM(model, method=method)
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [("GradCAM++", "gradcam++"), ("integrated-gradients", "integrated_gradients")],
+)
+def test_a_typo_in_a_method(model, typo, meant):
+    import re
+
+    with pytest.raises(ValueError, match=re.escape(f"Is '{meant}' meant?")):
+        kg.GradCAM(model, method=typo)
+
+
+def test_wrong_layers_raise_at_once(model):
+    with pytest.raises(ValueError, match="must have one layer at least"):
+        kg.GradCAM(model, layer=[], fuse="mean")
+    with pytest.raises(TypeError, match="must be a layer's name"):
+        kg.GradCAM(model, layer=3, method="saliency")
+
+
+def test_a_chunk_size_that_is_set_later_is_checked(images):
+    cam = kg.GradCAM(make_classifier(), method="scorecam")
+    for wrong in ("8", 0):
+        cam.chunk_size = wrong
+        with pytest.raises(ValueError, match="the number of inputs to run at once"):
+            cam(images)
+
+
+def test_nothing_that_stands_out_is_no_evidence_against(images):
+    cam = kg.GradCAM(make_classifier("gap"), method=kg.methods.fem(k=50.0))
+    with pytest.warns(UserWarning, match="all zeros"):
+        cam(images)
+    assert {found.cause for found in cam.diagnose(images)} == {"nothing stands out"}
+
+
+def test_a_free_grid_is_quick():
+    """The smaller of both Gram matrices also where the grid is known late."""
+    inputs = keras.Input((None, None, 3))
+    x = L.Conv2D(4, 3, activation="relu")(inputs)
+    model = randomize(keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling2D()(x))))
+    images = np.random.default_rng(0).random((1, 130, 130, 3)).astype("float32")
+    cam = kg.GradCAM(model, method="eigencam", **RAW)
+    # The matrix of 16384 positions would be a gigabyte, and minutes to solve.
+    a = cam.activations(images).numpy()[0].astype("float64")
+    u, s, _ = np.linalg.svd(a.reshape(-1, 4), full_matrices=False)
+    close(np.abs(cam(images)[0]), np.abs(u[:, 0] * s[0]).reshape(128, 128))
+
+
 def test_options_and_their_errors():
     methods = kg.methods
     with pytest.raises(TypeError, match=r"'channel'.*options are: channels=None"):
@@ -468,6 +880,18 @@ def test_options_and_their_errors():
         (methods.kpcacam, {"kernel": "poly"}, "`kernel` must be 'sigmoid' or 'rbf'"),
         (methods.kpcacam, {"gamma": 0}, "`gamma` must be a number above 0"),
         (methods.fem, {"k": float("nan")}, "`k` must be a number from 0 on"),
+        (methods.sscam, {"noise": np.ones(2)}, "`noise` must be a number from 0 on"),
+        (methods.kpcacam, {"kernel": np.ones(2)}, "`kernel` must be 'sigmoid' or"),
+        (
+            methods.integrated_gradients,
+            {"baseline": "black"},
+            "`baseline` must be a number, or",
+        ),
+        (
+            methods.integrated_gradients,
+            {"baseline": float("nan")},
+            "an array of finite numbers",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             make(**options)
@@ -493,8 +917,11 @@ def test_methods_with_options_are_equal_saved_and_named(images, tmp_path):
 def test_a_baseline_that_does_not_fit(images):
     method = kg.methods.integrated_gradients(baseline=np.zeros((7, 7, 3)))
     cam = kg.GradCAM(make_classifier(), method=method)
-    with pytest.raises(ValueError, match=r"fits the input of shape .*\(7, 7, 3\)"):
+    with pytest.raises(ValueError, match=r"fits each input of shape .*\(7, 7, 3\)"):
         cam(images)
+    method = kg.methods.integrated_gradients(baseline=np.zeros((3, 16, 12, 3)))
+    with pytest.raises(ValueError, match=r"Received: baseline of shape \(3, 16"):
+        kg.GradCAM(make_classifier(), method=method)(images)
 
 
 @pytest.mark.parametrize("chunk_size", [0, -1, 2.5, "8", True])
@@ -509,9 +936,16 @@ def test_the_default_chunk_fits_the_memory():
     sizes = {}
     for size in (32, 224, 1024):
         model = keras.applications.MobileNetV2((size, size, 3), weights=None)
-        anatomy = kg.GradCAM(model)._focus.anatomy
-        sizes[size] = chunks.size(None, anatomy, None)
-        assert chunks.size(7, anatomy, None) == 7
+        anatomy = kg.GradCAM(model)._focus.view.anatomy
+        sizes[size] = chunks.size(None, anatomy, None, None)
+        assert chunks.size(7, anatomy, None, None) == 7
+    free = keras.applications.MobileNetV2(
+        (None, None, 3), weights=None, include_top=False
+    )
+    anatomy = kg.GradCAM(free)._focus.view.anatomy
+    for size, largest in ((224, 32), (1024, 4)):
+        images = np.zeros((1, size, size, 3))
+        assert 1 <= chunks.size(None, anatomy, None, images) <= largest
     assert sizes[32] == chunks.LARGEST
     assert 1 <= sizes[1024] < sizes[224] < sizes[32]
 
@@ -532,6 +966,14 @@ def test_the_residual_softmax_is_what_shapleycam_is_made_for(images):
     close(cam(images), expected)
     plain = kg.GradCAM(model, method="gradcam", target=target, **RAW)(images)
     assert np.abs(plain - expected).max() > 1e-3 * np.abs(expected).max()
+    with pytest.raises(ValueError, match="needs logits"):
+        kg.GradCAM(model, target=target, logits=False)
+    unit = make_classifier("gap", activation="sigmoid", classes=1)
+    score = kg.GradCAM(unit, target=kg.targets.residual_softmax(1))
+    z = make_classifier("gap", activation=None, classes=1)
+    z.set_weights(unit.get_weights())
+    other = kg.GradCAM(z, target=lambda y: y[:, 0] + tf.math.log_sigmoid(y[:, 0]))
+    np.testing.assert_allclose(score(images), other(images), atol=1e-5)
     predicted = model(images).numpy().argmax(-1)
     np.testing.assert_allclose(
         cam(images, target=kg.targets.residual_softmax()),

@@ -249,7 +249,7 @@ def _siamese(which):
     x = [noise(2, 12, 10, 3), noise(2, 12, 10, 3, seed=1)]
     # Keras runs the calls in an order of its own; the map tells which it was.
     order = [
-        site.input for site in kg.GradCAM(model, ["twin#0", "twin#1"])._focus.sites
+        site.input for site in kg.GradCAM(model, ["twin#0", "twin#1"])._focus.view.sites
     ]
     call = order.index(which)
 
