@@ -33,6 +33,8 @@ METHODS = {"scorecam": kg.methods.scorecam, "ablationcam": kg.methods.ablationca
 
 
 def main():
+    # The peer predicts with a progress bar.
+    keras.utils.disable_interactive_logging()
     args = _arguments()
     if args.memory_of:
         print(memory.peak(_contestants(args)[args.memory_of], times=1))

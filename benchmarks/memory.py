@@ -9,7 +9,7 @@ def of_a_process(file, options):
     """Runs `file` with `options` in a process of its own, which prints its `peak`."""
     command = [sys.executable, file, *options]
     output = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(output.stdout)
+    return float(output.stdout.splitlines()[-1])
 
 
 def peak(run, times=3):

@@ -199,7 +199,7 @@ def _channels(measured):
     rows = [
         f"| {label} | {channels} | {measured['median_s'][name]:.1f} s | "
         f"{ratios[name][len(ratios[name]) // 2]:.2f} | "
-        f"{peaks[name] - peaks['forward']:.0f} MB |"
+        f"{peaks[name]:.0f} MB |"
         for name, label, channels in (
             ("scorecam", "`scorecam`", measured["channels"]),
             ("ablationcam", "`ablationcam`", measured["channels"]),
@@ -210,6 +210,7 @@ def _channels(measured):
         "model": measured["model"],
         "size": measured["size"],
         "chunk": measured["chunk"],
+        "forward_mb": f"{peaks['forward']:.0f}",
         "by_channel": "\n".join(rows),
     }
 

@@ -86,8 +86,8 @@ def get(identifier):
     if isinstance(identifier, str) and identifier in METHODS:
         return METHODS[identifier]
     # A target or a smoothing is a callable, too, and no method.
-    is_other = getattr(identifier, "__module__", "").startswith("keras_gradcam.")
-    if callable(identifier) and not is_other:
+    module = getattr(identifier, "__module__", None) or ""
+    if callable(identifier) and not module.startswith("keras_gradcam."):
         return Custom(identifier)
     raise ValueError(
         "Argument `method` must be one of "
