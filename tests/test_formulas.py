@@ -116,14 +116,15 @@ def test_linear_in_the_score(images):
     )
 
 
-def test_softmax_identity(images):
+@pytest.mark.parametrize("method", ["gradcam", "hirescam", "xgradcam"])
+def test_softmax_identity(images, method):
     """Grad-CAM(p_c) = p_c (Grad-CAM(Y_c) - sum_j p_j Grad-CAM(Y_j)); log p_c too."""
     model = make_classifier("flatten")
     p = model(images).numpy()
-    logit_cam = kg.GradCAM(model, "first", **RAW)
+    logit_cam = kg.GradCAM(model, "first", method, **RAW)
     maps = np.stack([logit_cam(images, target=c) for c in range(4)], 1)
     mean = np.einsum("bc,bchw->bhw", p, maps)
-    cam = kg.GradCAM(model, "first", logits=False, **RAW)
+    cam = kg.GradCAM(model, "first", method, logits=False, **RAW)
     for c in range(4):
         difference = maps[:, c] - mean
         close(cam(images, target=c), p[:, c, None, None] * difference)

@@ -125,6 +125,18 @@ def test_a_flipped_twin_gives_the_flipped_map(images, name):
     close(flipped[:, ::-1], maps)
 
 
+@pytest.mark.parametrize("name", [n for n in FLIPPED if n != "sscam"])
+def test_a_transposed_twin_gives_the_transposed_map(images, name):
+    model = make_classifier("gap")
+    twin = keras.models.clone_model(model, input_tensors=keras.Input((12, 16, 3)))
+    twin.set_weights(
+        [np.swapaxes(w, 0, 1) if w.ndim == 4 else w for w in model.get_weights()]
+    )
+    maps = kg.GradCAM(model, method=name, target=1, **RAW)(images)
+    swapped = kg.GradCAM(twin, method=name, target=1, **RAW)
+    close(np.swapaxes(swapped(np.swapaxes(images, 1, 2)), 1, 2), maps)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_of_any_size(name):
     inputs = keras.Input((None, None, 3))
@@ -276,10 +288,13 @@ def test_noise_on_bytes_does_not_wrap():
 def test_a_model_of_one_batch_size():
     """Its chunks are single copies of the batch."""
     inputs = keras.Input(batch_shape=(3, 9, 8, 2))
-    x = L.Conv2D(4, 3, activation="relu")(inputs)
-    model = randomize(keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling2D()(x))))
+    x = L.Conv2D(4, 3, activation="relu", name="convolution")(inputs)
+    x = L.GlobalAveragePooling2D()(x)
+    x = L.Lambda(lambda x: keras.ops.reshape(x, (3, 4)))(x)
+    model = randomize(keras.Model(inputs, L.Dense(3, name="head")(x)))
     free = keras.Input((9, 8, 2))
-    twin = keras.Model(free, model.layers[-1](model.layers[2](model.layers[1](free))))
+    x = L.GlobalAveragePooling2D()(model.get_layer("convolution")(free))
+    twin = keras.Model(free, model.get_layer("head")(x))
     images = np.random.default_rng(0).random((3, 9, 8, 2), "float32")
     for name in CHANNELS:
         maps = kg.GradCAM(model, method=name, target=1, chunk_size=64, **RAW)(images)
@@ -569,6 +584,42 @@ def test_the_terms_of_fullgrad_add_up_to_the_score(images, prepare):
     close(maps[:, 0, 0], expected, tolerance=1e-4)
 
 
+def all_terms_of_a_layer(activations, terms, scores):
+    return all_terms(activations, terms, scores)
+
+
+all_terms_of_a_layer.evidence = "biases"
+
+
+@pytest.mark.parametrize("layer", ["early", "normalized", "late"])
+def test_hirescam_and_the_biases_behind_it_add_up_to_the_score(images, layer):
+    """Of any network with ReLU and any layer: sum GA + sum b dY/db = Y."""
+    model = randomize(
+        keras.Sequential(
+            [
+                keras.Input((16, 12, 3)),
+                L.Conv2D(4, 3, activation="relu", name="early"),
+                L.Conv2D(5, 3, strides=2),
+                L.BatchNormalization(name="normalized"),
+                L.ReLU(),
+                L.MaxPooling2D(2),
+                L.Conv2D(4, 2, activation="relu", name="late"),
+                L.Flatten(),
+                L.Dense(3, name="head"),
+            ]
+        )
+    )
+    expected = model(images).numpy()[:, 2] - model.get_layer("head").get_weights()[1][2]
+    cam = kg.GradCAM(model, layer, all_terms_of_a_layer, target=2, **RAW)
+    close(cam(images).numpy()[:, 0, 0], expected, tolerance=1e-4)
+    hirescam = kg.GradCAM(model, layer, "hirescam", target=2, **RAW)(images).numpy()
+    if layer == "late":  # No bias on a grid is behind it.
+        close(hirescam.sum((1, 2)), expected, tolerance=1e-4)
+    else:
+        apart = np.abs(hirescam.sum((1, 2)) - expected).max()
+        assert apart > 1e-2 * np.abs(expected).max()
+
+
 def test_biases_of_attention_have_no_place(images):
     """Their (batch, tokens, heads, features) only look like a picture."""
     inputs = keras.Input((8, 8, 3))
@@ -576,6 +627,11 @@ def test_biases_of_attention_have_no_place(images):
     x = L.Add()([x, L.MultiHeadAttention(2, 3)(x, x)])
     outputs = L.Dense(3)(L.GlobalAveragePooling1D()(x))
     model = randomize(keras.Model(inputs, outputs))
+    # The input itself, and the bias of the patches.
+    assert count_of_terms(model) == 2
+
+
+def count_of_terms(model):
     count = []
 
     def counting(x, terms, scores):
@@ -584,8 +640,16 @@ def test_biases_of_attention_have_no_place(images):
 
     counting.evidence, counting.place = "biases", "input"
     kg.GradCAM(model, method=counting)(images_of(model))
-    # The input itself, and the bias of the patches.
-    assert count == [2]
+    return count[0]
+
+
+def test_a_constant_inside_an_activation_is_no_bias():
+    """`relu6(x + 3) / 6` adds 3 to everything, and that is no parameter."""
+    inputs = keras.Input((9, 8, 3))
+    x = L.Conv2D(4, 3, activation="hard_silu")(inputs)
+    x = L.Conv2D(4, 3, activation="softplus", use_bias=False)(x)
+    x = L.GlobalAveragePooling2D()(x)
+    assert count_of_terms(randomize(keras.Model(inputs, L.Dense(3)(x)))) == 2
 
 
 def test_a_bias_of_channels_first():
