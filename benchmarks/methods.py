@@ -1,4 +1,4 @@
-"""What each method costs and where its maps are: writes docs/methods.md.
+"""What each method costs and where its maps are: writes two pages of the docs.
 
     python benchmarks/methods.py
 
@@ -7,7 +7,8 @@ the same batch, which run before and after each method: medians, and one run of 
 takes longer than ten seconds. Places are measured on scenes with a handwritten digit
 among fragments, whose boxes are known, with the small network of the demo, trained for
 six epochs. The numbers go to docs/methods.json, the picture to docs/methods.png. The
-page is made of methods.md, the docstrings and the numbers; `--page` does this alone.
+pages are made of methods.md and choosing.md, the docstrings and the numbers; `--page`
+does this alone.
 """
 
 import argparse
@@ -23,7 +24,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras_gradcam as kg
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
-TEMPLATE = pathlib.Path(__file__).with_suffix(".md")
+
+# Each is made of the file of its name next to this one.
+PAGES = ("methods.md", "choosing.md")
 
 # What the sum of a raw map is, where that is known, behind average pooling and one
 # dense layer.
@@ -48,12 +51,13 @@ NEEDS = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--page", action="store_true", help="write the page alone")
+    parser.add_argument("--page", action="store_true", help="write the pages alone")
     if not parser.parse_args().page:
         measured = {"costs": costs(), **places()}
         text = json.dumps(measured, indent=2)
         (DOCS / "methods.json").write_text(text + "\n")
-    (DOCS / "methods.md").write_text(page())
+    for name in PAGES:
+        (DOCS / name).write_text(page(name))
 
 
 # Measuring.
@@ -175,13 +179,14 @@ def _logits(model, x):
 # The page.
 
 
-def page():
-    """The page's text, from the docstrings and the measurements."""
+def page(name):
+    """The text of a page, from the docstrings and the measurements."""
     measured = json.loads((DOCS / "methods.json").read_text())
     costs, places = measured["costs"], measured["places"]
     rows = [_row(name, costs[name]) for name in kg.methods.METHODS]
     table = [_measured_row(name, costs[name], places[name]) for name in places]
-    return TEMPLATE.read_text().format(
+    template = pathlib.Path(__file__).with_name(name).read_text()
+    return template.format(
         count=len(rows),
         rows="\n".join(rows),
         measured="\n".join(table),
