@@ -240,6 +240,17 @@ def test_two_inputs(name, smooth):
     close(maps, kg.GradCAM(twin, **options)(images))
 
 
+def test_the_input_that_is_explained_is_that_of_the_layers():
+    """Not the first picture, if it goes into a dense layer at once."""
+    context, image = keras.Input((5, 4, 3)), keras.Input((9, 8, 3))
+    x = L.GlobalAveragePooling2D()(L.Conv2D(4, 3)(image))
+    x = L.Concatenate()([L.Dense(2)(L.Flatten()(context)), x])
+    model = keras.Model([context, image], L.Dense(3)(x))
+    cam = kg.GradCAM(model, method="saliency", target=1)
+    assert cam(images_of(model)).shape == (2, 9, 8)
+    assert cam.input_index == 1
+
+
 def test_an_input_by_its_name():
     model = two_inputs()
     images = images_of(model)

@@ -205,8 +205,10 @@ def test_noise_of_a_method_and_of_a_smoothing_are_different(images):
     method = kg.methods.smoothgrad(samples=1, noise=0.1)
     smooth = smoothing.noise(samples=1, noise=0.1)
     both = raw(model, images, method=method, smooth=smooth)
-    twice = kg.methods.smoothgrad(samples=1, noise=0.2)
-    assert np.abs(both - raw(model, images, method=twice)).max() > 1e-3
+    once = noisy(images, 0.1, 0, smoothing.FIRST_STEP)
+    close(both, raw(model, once, method=method))
+    # Far behind all steps of a method's own.
+    assert smoothing.FIRST_STEP > 10_000
 
 
 def pointwise(*inputs):
