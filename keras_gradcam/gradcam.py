@@ -466,9 +466,8 @@ class GradCAM(keras.Model):
         )
 
     def _signature(self, static, tensors):
-        _, target, recipe, *_ = static
-        chunked = self.jit_compile and recipe.method.row.evidence in chunks.KINDS
-        if chunked or (callable(target) and scoring.needs_batch_size(target)):
+        target = static[1]
+        if callable(target) and scoring.needs_batch_size(target):
             return signatures.exact(tensors)
         if self.jit_compile:  # XLA compiles for each size anyhow.
             return signatures.free_batch(tensors)

@@ -117,8 +117,6 @@ def most_varying(activations, count):
     if count is None or count >= activations.shape[-1]:
         return None
     spread = ops.var(activations, axis=grid_axes(activations))
-    # A sample that is NaN has an order of channels, too.
-    spread = ops.where(ops.isnan(spread), 0.0, spread)
     return ops.sort(ops.top_k(spread, count)[1], axis=-1)
 
 

@@ -134,6 +134,15 @@ def test_scores_of_the_most_varying_channels(name, shape):
     )
 
 
+@pytest.mark.parametrize("name", ["scorecam", "sscam", "iscam"])
+def test_only_differences_of_scores_count(name):
+    """The baseline's score cancels; logits of 1000 are no reason for an overflow."""
+    activations, found, scores = facts(name, (4, 6, 7))
+    shifted = METHODS[name](activations, found + np.float32(1000), scores)
+    # The logits have fewer digits behind the point.
+    close(shifted, METHODS[name](activations, found, scores), tolerance=1e-3)
+
+
 @pytest.mark.parametrize("options", [{"kernel": "rbf"}, {"gamma": 0.5}])
 def test_kernels_of_kpcacam(options):
     activations, _, scores = facts("kpcacam", (4, 6, 7))
