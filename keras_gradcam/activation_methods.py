@@ -85,7 +85,7 @@ def kpcacam(activations, evidence, scores, *, kernel="sigmoid", gamma=None):
     rounding = positions * maps.rounding(similar)
     highest = ops.where(values[:, -1:] > rounding, values[:, -1:], 0.0)
     flat = ops.sqrt(highest) * vectors[:, :, -1]
-    return _oriented(flat, activations, finite)
+    return _on_grid(_oriented(flat, matrix), activations, finite)
 
 
 @method("nothing")
@@ -154,7 +154,7 @@ def first_component(parts):
             lambda: _by_positions(matrix),
             lambda: _by_channels(matrix),
         )
-    return _oriented(flat * peaks[..., 0], parts, finite)
+    return _on_grid(_oriented(flat, matrix) * peaks[..., 0], parts, finite)
 
 
 def _by_positions(matrix):
@@ -178,10 +178,12 @@ def _matrix(parts):
     return ops.where(finite[:, None, None], matrix, 0.0), finite
 
 
-def _oriented(flat, parts, finite):
-    """Brings a map `(batch, positions)` onto the grid, with the sign of the parts."""
-    sums = ops.reshape(ops.sum(parts, axis=-1), ops.shape(flat))
-    agreement = ops.sum(flat * sums, axis=-1, keepdims=True)
-    flat = ops.where(agreement < 0, -flat, flat)
+def _oriented(flat, matrix):
+    """A map `(batch, positions)` with the sign that agrees with the sum of the parts."""
+    agreement = ops.sum(flat * ops.sum(matrix, axis=-1), axis=-1, keepdims=True)
+    return ops.where(agreement < 0, -flat, flat)
+
+
+def _on_grid(flat, parts, finite):
     flat = ops.where(finite[:, None], flat, math.nan)
     return ops.reshape(flat, ops.shape(parts)[:-1])
