@@ -179,7 +179,7 @@ def _matrix(parts):
 
 
 def _oriented(flat, matrix):
-    """A map `(batch, positions)` with the sign that agrees with the sum of the parts."""
+    """A map `(batch, positions)`, its sign that of the sum of the parts."""
     agreement = ops.sum(flat * ops.sum(matrix, axis=-1), axis=-1, keepdims=True)
     return ops.where(agreement < 0, -flat, flat)
 
