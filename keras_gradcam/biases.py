@@ -72,7 +72,10 @@ def find(tensor, rank):
         reached = [x for x in operation.inputs if x.name in below]
         if len(reached) != 1 or operation.type not in {*RESCALING, *ADDITIONS}:
             continue
-        is_rescaled = reached[0].name in rescaled and operation.type in RESCALING
+        # Divided by the input, nothing is linear any more.
+        divided = operation.type == "RealDiv" and reached[0] is operation.inputs[1]
+        linear = operation.type in RESCALING and not divided
+        is_rescaled = reached[0].name in rescaled and linear
         if is_rescaled:
             rescaled.add(operation.outputs[0].name)
         if operation.type in ADDITIONS:

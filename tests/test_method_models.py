@@ -674,6 +674,14 @@ def test_a_constant_inside_an_activation_is_no_bias():
     assert count_of_terms(randomize(keras.Model(inputs, L.Dense(3)(x)))) == 2
 
 
+def test_behind_a_division_by_the_input_nothing_is_a_rescaling():
+    inputs = keras.Input((9, 8, 3))
+    x = L.Lambda(lambda x: 1.0 / (x + 1.0) + 0.5)(inputs)
+    x = L.GlobalAveragePooling2D()(L.Conv2D(4, 3)(x))
+    # The input, the 1 that is added to it, and the bias of the convolution.
+    assert count_of_terms(randomize(keras.Model(inputs, L.Dense(3)(x)))) == 3
+
+
 def test_a_bias_of_channels_first():
     from keras_gradcam import biases
 
