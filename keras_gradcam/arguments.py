@@ -5,6 +5,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
+from keras_gradcam import maps
+
 
 def check_model(model):
     if not isinstance(model, keras.Model):
@@ -54,9 +56,15 @@ def class_of(labels):
     return ops.cast(ops.reshape(labels, (-1,)), "int32")
 
 
-def check_predict_target(target, replicas):
-    """Raises if the `target` of a `predict` counts the samples, or comes too late."""
-    if target is not None and replicas > 1:
+def check_predict(target, normalize, devices):
+    """Raises if a `predict` needs to know where a batch begins, or comes too late."""
+    if normalize == "batch" and devices > 1:
+        raise ValueError(
+            "Under a strategy each of several devices has its own share of a batch, and"
+            " its own peak. Take `normalize=None` and divide by the largest. Received: "
+            f"normalize={normalize!r}"
+        )
+    if target is not None and devices > 1:
         raise ValueError(
             "Under a strategy with several devices the target is part of the graph: "
             "pass `target` to `GradCAM` instead of `predict`. Received: "
@@ -90,6 +98,23 @@ def check_resize(resize):
             f"Received: resize={resize!r}"
         )
     return tuple(int(length) for length in size)
+
+
+def check_output_dtype(output_dtype, activation, normalize):
+    if output_dtype not in (None, *maps.OUTPUT_DTYPES):
+        raise ValueError(
+            f"Argument `output_dtype` must be one of {list(maps.OUTPUT_DTYPES)} or "
+            f"None. Received: output_dtype={output_dtype!r}"
+        )
+    in_unit = normalize == "minmax" or (activation == "relu" and normalize is not None)
+    if output_dtype == "uint8" and not in_unit:
+        raise ValueError(
+            "Argument `output_dtype='uint8'` needs maps in [0, 1]: leave "
+            "`activation='relu'` and `normalize='max'`, take `normalize='minmax'`, or "
+            "keep signed and raw values with `output_dtype='float16'`. Received: "
+            f"activation={activation!r}, normalize={normalize!r}"
+        )
+    return output_dtype
 
 
 def check_layer(layer):

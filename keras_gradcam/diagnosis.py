@@ -138,6 +138,11 @@ def checks(heatmaps, outputs, logits):
     return ops.stack([empty, broken, doubtful])
 
 
+def are_finite(heatmaps):
+    """Whether each sample's maps are free of NaN and infinity: bool `(batch,)`."""
+    return functools.reduce(operator.and_, [_finite(maps) for maps in heatmaps])
+
+
 def _count(flags):
     return ops.sum(ops.cast(flags, "int32"))
 

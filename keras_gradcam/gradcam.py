@@ -1,5 +1,6 @@
 """`GradCAM`: a Keras model that returns heatmaps of another; the only state."""
 
+import functools
 import threading
 import warnings
 
@@ -19,6 +20,7 @@ from keras_gradcam import (
     heatmaps,
     maps,
     methods,
+    replicas,
     scoring,
     signatures,
     slopes,
@@ -85,6 +87,9 @@ class GradCAM(keras.Model):
         chunk_size: How many changed inputs run through the model at once, for methods
             that ask for the score of each channel: more are faster where the memory is
             there. Defaults to `None`, what fits into 256 MB by the sizes of the layers.
+        output_dtype: `"uint8"` returns maps as bytes, 255 times their value, and
+            `"float16"` as half precision: four times and twice as many for the same
+            memory and disk. The maps are computed as ever. Defaults to `None`, float32.
         **kwargs: `name` of the Keras model.
 
     Call arguments:
@@ -96,7 +101,7 @@ class GradCAM(keras.Model):
         nothing speaks for the target. A list of these if `layer` is a list and `fuse`
         is `None`;
         `(batch, n, *spatial)` if `target` returns n scores for each sample; float64 if
-        the layer is.
+        the layer is, and what `output_dtype` says.
 
     Raises:
         TypeError: If `model` is no `keras.Model`, or an argument has the wrong type.
@@ -133,6 +138,7 @@ class GradCAM(keras.Model):
         smooth=None,
         fuse=None,
         chunk_size=None,
+        output_dtype=None,
         **kwargs,
     ):
         arguments.check_model(model)
@@ -149,6 +155,7 @@ class GradCAM(keras.Model):
         self.smooth = smooth
         self.fuse = fuse
         self.chunk_size = arguments.check_chunk_size(chunk_size)
+        self.output_dtype = output_dtype
         self.logits = logits
         self.return_predictions = return_predictions
         self._jit_option = arguments.check_jit_compile(jit_compile)
@@ -158,7 +165,7 @@ class GradCAM(keras.Model):
         self._focus = focus.Focus(arguments.check_layer(layer))
         recipe = self._recipe()
         self._call_state = threading.local()
-        self._graphs = graphs.Graphs(self._explain)
+        self._graphs = graphs.Graphs(self._explain_batch)
         declared = forward.declared_inputs(model)
         if declared is not None:
             self._look(signatures.exact(declared), recipe.method)
@@ -218,6 +225,22 @@ class GradCAM(keras.Model):
         """
         return self._run("gradients", images, target)
 
+    def explanations(self, images, target=None):
+        """Returns heatmaps, and which class and which score each of them explains.
+
+        Args:
+            images: A batch, as the model takes it.
+            target: As for the call. Defaults to the constructor's `target`.
+
+        Returns:
+            Dict of tensors: `"heatmaps"` as the call returns them; `"classes"`, int32
+            `(batch,)`, -1 where the target is a callable; `"scores"`, float32
+            `(batch,)`, or `(batch, n)` for n maps of each sample: the target's score,
+            which is a logit where these are found; and `"finite"`, bool `(batch,)`,
+            whether the maps of a sample are free of NaN and infinity.
+        """
+        return self._run("explanations", images, target)
+
     def diagnose(self, images, target=None):
         """Says of each map whether it has evidence, and if not, why.
 
@@ -262,6 +285,11 @@ class GradCAM(keras.Model):
         return self._focus.names()
 
     @property
+    def makes_several_maps(self):
+        """Whether there is a list of maps, one for each of several layers."""
+        return self._focus.several and self.fuse is None
+
+    @property
     def head(self):
         """What the model's only output ends in: "softmax", "sigmoid" or `None`."""
         return self._focus.view and self._focus.view.anatomy.head
@@ -276,7 +304,7 @@ class GradCAM(keras.Model):
             return None
         return self._one_or_list([site.input for site in self._focus.view.sites])
 
-    def trace(self, images, target=None):
+    def trace(self, images, target=None, part="heatmaps"):
         """Traces the graph for `images` without running it, and checks everything.
 
         The first call is as fast as later ones then, and raises nothing new.
@@ -284,14 +312,18 @@ class GradCAM(keras.Model):
         Args:
             images: A batch, as the model takes it.
             target: As for the call. Defaults to the constructor's `target`.
+            part: `"heatmaps"` for the call, `"explanations"` for the method of this
+                name. Defaults to `"heatmaps"`.
 
         Returns:
-            Dict with `"heatmaps"` and `"predictions"` as the call computes them, each
-            with its shape and no values.
+            Dict with `"heatmaps"` and `"predictions"` as the call computes them, or
+            what `explanations` returns; each with its shape and no values.
         """
-        static, tensors = self._request("heatmaps", images, target)
+        static, tensors = self._request(part, images, target)
         signature = self._signature(static, tensors)
         graph = self._graphs.trace(static, signature, bool(self.jit_compile))
+        if part == "explanations":
+            return graph.structured_outputs
         heatmaps, predictions, _ = graph.structured_outputs
         return {"heatmaps": heatmaps, "predictions": predictions}
 
@@ -329,8 +361,8 @@ class GradCAM(keras.Model):
         Returns:
             As the call, in NumPy.
         """
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        arguments.check_predict_target(target, replicas)
+        devices = self.distribute_strategy.num_replicas_in_sync
+        arguments.check_predict(target, self.normalize, devices)
         # Of this call and this thread alone.
         self._call_state.target = target
         self._call_state.batch_size = 0
@@ -340,6 +372,11 @@ class GradCAM(keras.Model):
             self._call_state.target = None
 
     def predict_step(self, data):
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            return replicas.of_share(self._predict_step, data)
+        return self._predict_step(data)
+
+    def _predict_step(self, data):
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
         target = getattr(self._call_state, "target", None)
         target = self.target if target is None else target
@@ -392,6 +429,7 @@ class GradCAM(keras.Model):
             "smooth": serialize(list(smoothing.get(self.smooth))) or None,
             "fuse": fusion.name_of(self.fuse) or serialize(self.fuse),
             "chunk_size": self.chunk_size,
+            "output_dtype": self.output_dtype,
             "logits": self.logits,
             "return_predictions": self.return_predictions,
             "jit_compile": self._jit_option,
@@ -463,6 +501,9 @@ class GradCAM(keras.Model):
             self.normalize,
             arguments.check_resize(self.resize),
             self.fuse,
+            arguments.check_output_dtype(
+                self.output_dtype, self.activation, self.normalize
+            ),
         )
 
     def _signature(self, static, tensors):
@@ -507,6 +548,15 @@ class GradCAM(keras.Model):
 
     # Inside the graph.
 
+    def _explain_batch(self, static, *tensors):
+        strategy, (part, _, recipe, *_) = self.distribute_strategy, static
+        alone = strategy.num_replicas_in_sync == 1
+        # What is divided by the peak of the batch needs the batch.
+        if alone or part != "explanations" or recipe.normalize == "batch":
+            return self._explain(static, *tensors)
+        explain = functools.partial(self._explain, static)
+        return replicas.run(strategy, explain, tensors)
+
     def _explain(self, static, images, classes=None):
         part, target, recipe, view, logits, chunk_size = static
         declared = forward.declared_inputs(self.model)
@@ -530,9 +580,20 @@ class GradCAM(keras.Model):
             raw = heatmaps.raw_maps(question, recipe, observation)
             return diagnosis.measure(observation, raw, logits)
         made, observation = heatmaps.make(question, recipe)
-        checks = diagnosis.checks(made, observation.outputs, logits)
-        made = made[0] if recipe.fuse else self._one_or_list(made)
-        return made, observation.outputs, checks
+        outputs = observation.outputs
+        checks = diagnosis.checks(made, outputs, logits)
+        stored = [maps.stored(one, recipe.output_dtype) for one in made]
+        # Half precision may overflow, bytes cannot tell.
+        finite = diagnosis.are_finite(made if stored[0].dtype == tf.uint8 else stored)
+        made = stored[0] if recipe.fuse else self._one_or_list(stored)
+        if part == "heatmaps":
+            return made, outputs, checks
+        return {
+            "heatmaps": made,
+            "classes": question.scorer.explained_classes(outputs),
+            "scores": observation.scores,
+            "finite": finite,
+        }
 
     def _one_or_list(self, values):
         return values if self._focus.several else values[0]

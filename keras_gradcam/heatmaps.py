@@ -17,6 +17,7 @@ class Recipe(NamedTuple):
         normalize: See `GradCAM`.
         resize: See `GradCAM`.
         fuse: See `GradCAM`.
+        output_dtype: See `GradCAM`.
     """
 
     method: Any
@@ -25,6 +26,7 @@ class Recipe(NamedTuple):
     normalize: Any
     resize: Any
     fuse: Any
+    output_dtype: Any = None
 
 
 def observe(question, recipe):

@@ -285,7 +285,10 @@ def guess_range(image):
 
 
 def _as_heatmap(heatmap):
-    heatmap = _as_array("heatmap", heatmap).astype(np.float32)
+    heatmap = _as_array("heatmap", heatmap)
+    # Maps that `GradCAM(output_dtype="uint8")` has written as bytes.
+    unit = 255 if heatmap.dtype == np.uint8 else 1
+    heatmap = heatmap.astype(np.float32) / unit
     if heatmap.ndim < 2:
         raise ValueError(
             "`heatmap` must have the shape `(..., H, W)`. "

@@ -7,13 +7,16 @@ import keras
 import ml_dtypes
 from keras import ops
 
+# What maps can be returned as, besides as they are computed.
+OUTPUT_DTYPES = ("float32", "float16", "uint8")
+
 
 def resize(maps, size):
     """Resizes the grid linearly, with pixel centres at half integers.
 
     In 2-D this is `tf.image.resize(..., "bilinear")`. It is written axis by axis so
     that 1-D and 3-D grids, sizes known only at run time and XLA need no code of their
-    own.
+    own; and without matrix products, which accelerators round to 8 or 10 bits.
 
     Args:
         maps: Tensor `(batch, *grid)`.
@@ -83,6 +86,20 @@ def finish(raw, activation, size, normalize):
         )
     maps = maps if size is None else resize(maps, size)
     return get_normalization(normalize)(maps)
+
+
+def stored(maps, dtype):
+    """Casts finished maps for large jobs, which have more maps than space for them.
+
+    Args:
+        maps: Tensor of floats.
+        dtype: One of `OUTPUT_DTYPES`, or `None` for what they are. `"uint8"` is the
+            nearest whole number to 255 times the map; NaN becomes 0.
+    """
+    if dtype == "uint8":
+        bytes_ = ops.round(255.0 * ops.clip(ops.nan_to_num(maps), 0.0, 1.0))
+        return ops.cast(bytes_, dtype)
+    return maps if dtype is None else ops.cast(maps, dtype)
 
 
 def rounding(values):

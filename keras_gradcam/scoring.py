@@ -53,6 +53,17 @@ class Scorer:
         index = predicted(columns) if self.classes is None else self.classes
         return of_class(columns, index)
 
+    def explained_classes(self, outputs):
+        """The class `(batch,)` that each sample's score is of, -1 for a callable's."""
+        if callable(self.target):
+            flat = [x for x in tree.flatten(outputs) if x is not None]
+            return tf.fill(tf.shape(flat[0])[:1], -1)
+        if self.classes is not None:
+            return self.classes
+        with _decisions(self._decisions):
+            columns = class_columns(with_logits(outputs) if self.logits else outputs)
+            return tf.cast(predicted(columns), tf.int32)
+
     def of_each(self, outputs, count):
         """Scores `count` variants of the batch at once.
 
