@@ -1,0 +1,309 @@
+"""`explain_dataset`: heatmaps of any number of images, written to disk."""
+
+import functools
+import hashlib
+import itertools
+import time
+import warnings
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_gradcam import shards, sources
+from keras_gradcam.explanations import Explainer, Failure
+
+# If none of so many images can be explained, it is not the images.
+PATIENCE = 100
+
+# What of a `GradCAM` decides what its maps are.
+SETTINGS = (
+    "layer",
+    "method",
+    "target",
+    "activation",
+    "normalize",
+    "resize",
+    "reshape",
+    "smooth",
+    "fuse",
+    "chunk_size",
+    "logits",
+    "output_dtype",
+)
+
+
+class Summary(NamedTuple):
+    """What a call of `explain_dataset` has done.
+
+    Attributes:
+        explained: Int, the number of images whose heatmap was written.
+        failed: Int, the number of images that have none; the index says why.
+    """
+
+    explained: int
+    failed: int
+
+
+def explain_dataset(
+    cam,
+    dataset,
+    out_dir,
+    load=None,
+    files=None,
+    format="tfrecord",
+    batch_size=32,
+    shard_size=1024,
+    worker=0,
+    num_workers=1,
+    verbose=1,
+):
+    """Writes the heatmaps of any number of images to disk, in constant memory.
+
+    The job can be stopped or killed at any time: called again with the same arguments
+    it goes on, and writes the same bytes that it would have written otherwise. An image
+    that cannot be read or explained is recorded in the index with the reason.
+
+    The size and the type of the heatmaps are those of `cam`: `GradCAM(model,
+    resize=False, output_dtype="uint8")` writes 49 bytes for an image where the layer
+    has 7x7 cells. Under a `tf.distribute.Strategy`, in whose scope `cam` was made, each
+    batch is shared by all its devices.
+
+    Args:
+        cam: A `GradCAM` that makes one map of an image.
+        dataset: A `tf.data.Dataset` of images, `(images, labels)` or `(images, labels,
+            weights)`, in batches or, so that one broken image costs no other, without;
+            if the last is a string, it is the name of the file. It must bring the same
+            images in the same order each time. Or a list of files, which `load` reads
+            in parallel: nothing that is done is read again then.
+        out_dir: String or path object, where to write; also what `tf.io.gfile` writes
+            to, such as `"gs://bucket/maps"`. Made if missing.
+        load: Callable from the name of a file to what the model takes, without a batch
+            axis, or to a tuple `(image, label)`. Runs in several threads. Defaults to
+            `None`: `load_image` at the size of the model's input, pixels in [0, 255].
+        files: List of strings, the names of the images of a `tf.data.Dataset`. Defaults
+            to `None`.
+        format: `"tfrecord"` or `"npy"`, see below. Defaults to `"tfrecord"`.
+        batch_size: Int, how many images run through the model at once, whatever the
+            batches of the dataset are. Defaults to `32`.
+        shard_size: Int, how many images a shard is for. What is done of a shard is lost
+            by a kill. Best a multiple of `batch_size`. Defaults to `1024`.
+        worker: Int, the number of this process, if several share the job, from 0 to
+            `num_workers - 1`. Image i belongs to worker `i // shard_size %
+            num_workers`. Defaults to `0`.
+        num_workers: Int, how many processes share the job: all call this function with
+            the same arguments besides `worker`. What they write together is what one
+            would have written. Defaults to `1`.
+        verbose: 1 shows a progress bar with the rate and the time left, 0 does not.
+            Defaults to `1`.
+
+    Returns:
+        A `Summary` of this call: the numbers of images that were `explained` and
+        `failed`.
+
+    Raises:
+        TypeError: If `cam` is no `GradCAM`, or `dataset` neither a dataset nor files.
+        ValueError: If arguments do not go together, or `out_dir` holds a job of other
+            settings, files or weights.
+        RuntimeError: If none of the first 100 images can be explained.
+
+    The files are, for each shard, an index `shard-00000.csv` with the columns
+    `position`, `file`, `class`, `score` and `error`, and the heatmaps of those rows
+    that have no error: an array `(rows, *spatial)` in `shard-00000.npy`, or
+    `shard-00000.tfrecord` with a `tf.train.Example` for each, that has `heatmap` (raw
+    bytes, little-endian), `shape`, `class` (-1 for none), `score`, `file` and
+    `position`. The settings are in `job.json`, their `dtype` among them;
+    `finished.json` is written last.
+
+    Example:
+
+    ```python
+    cam = GradCAM(model, resize=False, output_dtype="uint8")
+    explain_dataset(cam, sorted(glob.glob("images/*.jpg")), "maps")
+    for row in read_explanations("maps"):
+        print(row["file"], row["class"], row["score"], row["heatmap"].shape)
+    ```
+    """
+    _check_whole("batch_size", batch_size, 1)
+    _check_whole("shard_size", shard_size, 1)
+    _check_whole("num_workers", num_workers, 1)
+    _check_whole("worker", worker, 0, num_workers - 1)
+    if format not in shards.FORMATS:
+        raise ValueError(
+            f"Argument `format` must be one of {list(shards.FORMATS)}. Received: "
+            f"format={format!r}"
+        )
+    explainer = Explainer(cam)
+    source = sources.of(dataset, cam, load, files)
+    folder = shards.Folder(out_dir)
+    sizes = {"format": format, "batch_size": batch_size, "shard_size": shard_size}
+    folder.begin({**_facts(explainer, source), **sizes})
+    share = _Share(folder.shards(), shard_size, worker, num_workers)
+    tally = _Tally(resumed=bool(folder.shards()), verbose=verbose)
+    for number in share.numbers(source):
+        items = source.items(number * shard_size, (number + 1) * shard_size)
+        rows = _rows(explainer, items, batch_size)
+        rows = tally.counted(rows, lambda: share.images(source.expected))
+        first = next(rows, None)
+        if first is not None:
+            folder.write(number, format, itertools.chain([first], rows))
+    _finish(folder, source.count, shard_size)
+    return tally.summary()
+
+
+def _check_whole(name, value, low, high=None):
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        expected = f"from {low} on" if high is None else f"from {low} to {high}"
+        raise ValueError(
+            f"Argument `{name}` must be an int {expected}. Received: {name}={value!r}"
+        )
+
+
+def _facts(explainer, source):
+    """What must not change while a job is done in parts."""
+    cam, spec = explainer.cam, explainer.spec
+    return {
+        "dtype": cam.output_dtype or "float32",
+        "shape": None if spec is None else spec["heatmaps"].shape[1:].as_list(),
+        "images": source.count,
+        "files": _digest(file.encode() for file in source.names or ()),
+        "model": cam.model.name,
+        "weights": _digest(np.asarray(w.value) for w in cam.model.weights),
+        **{name: _told(getattr(cam, name)) for name in SETTINGS},
+    }
+
+
+def _digest(parts):
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _told(value):
+    """A setting as text that is the same in every process."""
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, (list, tuple)):
+        return [_told(one) for one in value]
+    return value if value is None or isinstance(value, (bool, int)) else str(value)
+
+
+def _rows(explainer, items, batch_size):
+    """Yields a pair of a `shards.Row` and its heatmap for each item, in their order."""
+    dtype = explainer.cam.output_dtype or "float32"
+    while batch := list(itertools.islice(items, batch_size)):
+        sound = [item for item in batch if item.error is None]
+        images, labels = [x.image for x in sound], [x.label for x in sound]
+        results = iter(explainer(images, labels) if sound else ())
+        for item in batch:
+            failure = None if item.error is None else Failure(item.error)
+            yield _row(item, failure or next(results), dtype)
+
+
+def _row(item, result, dtype):
+    place = item.position, item.file
+    if isinstance(result, Failure):
+        return shards.Row(*place, None, None, result.error), None
+    row = shards.Row(*place, result.class_index, result.score, None)
+    return row, result.heatmap.astype(dtype, copy=False)
+
+
+def _finish(folder, count, shard_size):
+    """Notes the end of the job, if this worker is the last one."""
+    numbers = range(-(-count // shard_size))
+    if set(numbers) <= set(folder.shards()):
+        folder.finish(count, len(numbers))
+
+
+class _Share:
+    """The shards that a worker has still to write.
+
+    Args:
+        done: List with the numbers of those that are finished.
+        shard_size: See `explain_dataset`.
+        worker: See `explain_dataset`.
+        num_workers: See `explain_dataset`.
+    """
+
+    def __init__(self, done, shard_size, worker, num_workers):
+        self._done = set(done)
+        self._shard_size = shard_size
+        self._worker, self._num_workers = worker, num_workers
+        self.images = functools.lru_cache(maxsize=1)(self._images)
+
+    def numbers(self, source):
+        """Yields their numbers, until the source ends: it may find out on the way."""
+        for number in itertools.count(self._worker, self._num_workers):
+            if source.count is not None and number * self._shard_size >= source.count:
+                return
+            if number not in self._done:
+                yield number
+
+    def _images(self, count):
+        """How many of `count` images are left for this worker, `None` if unknown."""
+        if count is None:
+            return None
+        starts = range(0, count, self._shard_size)
+        mine = range(self._worker, len(starts), self._num_workers)
+        return sum(
+            min(self._shard_size, count - starts[n])
+            for n in mine
+            if n not in self._done
+        )
+
+
+class _Tally:
+    """Counts what is done, and shows it.
+
+    Args:
+        resumed: Whether a part of the job was done before.
+        verbose: See `explain_dataset`.
+    """
+
+    def __init__(self, resumed, verbose):
+        self._explained = self._failed = 0
+        self._resumed = resumed
+        self._start = time.time()
+        self._bar = None
+        if verbose:
+            self._bar = keras.utils.Progbar(
+                None, stateful_metrics=["images_per_s"], unit_name="image"
+            )
+
+    def counted(self, rows, left):
+        """Yields `rows`; `left()` is how many there will be in all, as far as known."""
+        for row, heatmap in rows:
+            self._count(row)
+            self._show(left())
+            yield row, heatmap
+
+    def _count(self, row):
+        self._explained += row.error is None
+        self._failed += row.error is not None
+        if self._failed == PATIENCE and not (self._explained or self._resumed):
+            raise RuntimeError(
+                f"None of the first {PATIENCE} images could be explained. Check "
+                f"`dataset` and `load`, and leave out what is no image. The last one, "
+                f"'{row.file}': {row.error}"
+            )
+
+    def _show(self, left, finalize=False):
+        images = self._explained + self._failed
+        if self._bar is not None and images:
+            self._bar.target = left
+            rate = images / max(time.time() - self._start, 1e-9)
+            values = [("images_per_s", round(rate, 1))]
+            self._bar.update(images, values, finalize=finalize)
+
+    def summary(self):
+        """Returns the `Summary`, and says what is missing."""
+        self._show(self._explained + self._failed, finalize=True)
+        if self._failed:
+            warnings.warn(
+                f"{self._failed} of {self._failed + self._explained} images could not be"
+                " explained. The column `error` of the index, shard-*.csv, says why.",
+                stacklevel=3,
+            )
+        return Summary(self._explained, self._failed)

@@ -1,0 +1,197 @@
+"""Explanations of single images: what cannot be explained stops none of the others."""
+
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+from keras_gradcam import arguments, forward, signatures
+from keras_gradcam.gradcam import GradCAM
+
+
+class Explanation(NamedTuple):
+    """What is known of one image.
+
+    Attributes:
+        heatmap: Array `(*spatial)`, `(n, *spatial)` where the target returns n scores
+            for each sample; of the type that `GradCAM` returns.
+        class_index: The explained class, an int; `None` where the target is a callable.
+        score: The target's score, which is a logit where these are found: a NumPy
+            float, or an array `(n,)`.
+    """
+
+    heatmap: np.ndarray
+    class_index: int | None
+    score: Any
+
+
+class Failure(NamedTuple):
+    """Why an image has no explanation.
+
+    Attributes:
+        error: One line.
+    """
+
+    error: str
+
+
+class Explainer:
+    """Explains images, one or many at a time.
+
+    An image that cannot be explained, as it has another shape or pixels that are not
+    finite, becomes a `Failure`. What is wrong with the model or the settings raises,
+    here or at the first images.
+
+    Args:
+        cam: A `GradCAM` that makes one map of an image.
+
+    Raises:
+        TypeError: If `cam` is no `GradCAM`.
+        ValueError: If it makes maps of several layers, or cannot make any.
+    """
+
+    def __init__(self, cam):
+        self.cam = check_cam(cam)
+        # What each part of an explanation will look like, where that is known.
+        self.spec = None
+        self._largest = 0
+        declared = forward.declared_inputs(cam.model)
+        flat = [] if declared is None else tree.flatten(declared)
+        self._shapes = [tuple(x.shape[1:]) for x in flat]
+        if declared is not None and not any(None in shape for shape in self._shapes):
+            self.spec = self._trace(declared)
+        self._works = self.spec is not None
+
+    def _trace(self, declared):
+        blank = tree.map_structure(
+            lambda x: np.zeros((1, *x.shape[1:]), x.dtype), declared
+        )
+        target = np.zeros(1, int) if self._needs_labels else None
+        return self.cam.trace(blank, target, part="explanations")
+
+    @property
+    def _needs_labels(self):
+        return arguments.is_true_label(self.cam.target)
+
+    def __call__(self, images, labels=None):
+        """Explains images.
+
+        Args:
+            images: List of arrays, or of structures of arrays, as the model takes them,
+                without a batch axis. Those of one shape run as one batch.
+            labels: List with the class of each, for `target="true"`.
+
+        Returns:
+            List with an `Explanation` or a `Failure` for each image.
+        """
+        if self._needs_labels and (labels is None or any(x is None for x in labels)):
+            arguments.class_of(None)
+        results = [self._fault(image) for image in images]
+        sound = [n for n, fault in enumerate(results) if fault is None]
+        for numbers in _of_one_shape(images, sound):
+            chosen = [images[n] for n in numbers]
+            given = [labels[n] for n in numbers] if self._needs_labels else None
+            for n, result in zip(numbers, self._of_batch(chosen, given), strict=True):
+                results[n] = result
+        return results
+
+    def _fault(self, image):
+        """What is seen of an image before the model runs, `None` if nothing."""
+        leaves = [np.asarray(x) for x in tree.flatten(image)]
+        shapes = [x.shape for x in leaves]
+        if self._shapes and not _all_fit(shapes, self._shapes):
+            wanted = ", ".join(map(str, self._shapes))
+            return Failure(f"shape {', '.join(map(str, shapes))}, expected {wanted}")
+        if not all(np.isfinite(x).all() for x in leaves if x.dtype.kind == "f"):
+            return Failure("the image holds NaN or infinity")
+        return None
+
+    def _of_batch(self, images, labels):
+        try:
+            return self._explained(images, labels)
+        except tf.errors.ResourceExhaustedError:
+            raise
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            if len(images) > 1:
+                return self._one_by_one(images, labels)
+            if not self._works:
+                raise
+            return [Failure(in_one_line(error))]
+
+    def _one_by_one(self, images, labels):
+        results = []
+        for n, image in enumerate(images):
+            results += self._of_batch([image], None if labels is None else [labels[n]])
+        return results
+
+    def _explained(self, images, labels):
+        batch = tree.map_structure(lambda *rows: np.stack(rows), *images)
+        target = None if labels is None else arguments.class_of(np.stack(labels))
+        length = len(images)
+        if self.cam.jit_compile:
+            # XLA compiles for each batch size.
+            self._largest = max(self._largest, length)
+            missing = self._largest - length
+            batch = signatures.padded(batch, missing)
+            target = None if target is None else signatures.padded(target, missing)
+        made = self.cam.explanations(batch, target)
+        self._works = True
+        made = tree.map_structure(lambda x: x.numpy()[:length], made)
+        return [_one(made, n) for n in range(length)]
+
+
+def check_cam(cam):
+    """Returns a `GradCAM` that makes one map of an image; raises if it does not."""
+    if not isinstance(cam, GradCAM):
+        raise TypeError(
+            "Argument `cam` must be a `GradCAM`: pass `GradCAM(model)`. Received: "
+            f"cam={cam!r} of type {type(cam).__name__}"
+        )
+    if np.ndim(cam.target):
+        raise ValueError(
+            "Argument `cam` must not have a class for each image of one batch: set "
+            "`target='true'` and let the data bring the classes along. Received: "
+            f"target={arguments.short(cam.target)}"
+        )
+    if cam.makes_several_maps:
+        raise ValueError(
+            "Argument `cam` must make one map of an image: pass one layer to `GradCAM`,"
+            " or `fuse` the maps of several, as in `fuse='mean'`. Received: "
+            f"layer={cam.layer}"
+        )
+    return cam
+
+
+def in_one_line(error):
+    """What an error says, for a table."""
+    text = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())
+    return f"{type(error).__name__}: {text[:500]}"
+
+
+def _all_fit(shapes, expected):
+    return len(shapes) == len(expected) and all(
+        len(shape) == len(wanted)
+        and all(b in (None, a) for a, b in zip(shape, wanted, strict=True))
+        for shape, wanted in zip(shapes, expected, strict=True)
+    )
+
+
+def _of_one_shape(images, numbers):
+    """Lists of the numbers of those images that can run as one batch."""
+    groups: dict = {}
+    for n in numbers:
+        paths = tree.flatten_with_path(images[n])
+        key = tuple((path, np.shape(x), str(np.asarray(x).dtype)) for path, x in paths)
+        groups.setdefault(key, []).append(n)
+    return groups.values()
+
+
+def _one(made, n):
+    if not made["finite"][n]:
+        return Failure("the heatmap holds NaN or infinity")
+    number = int(made["classes"][n])
+    return Explanation(
+        made["heatmaps"][n], None if number < 0 else number, made["scores"][n]
+    )
