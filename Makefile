@@ -3,8 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test peers lint bench bench-callback bench-channels docs docs-methods \
-	screenshots clean
+.PHONY: demo test peers lint bench bench-speed bench-callback bench-channels docs \
+	docs-methods screenshots clean
 
 demo: .venv/.demo
 	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m keras_gradcam demo $(ARGS)
@@ -21,14 +21,14 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.test
-	$(BIN)/python benchmarks/speed.py $(ARGS)
+# All benchmarks and docs/benchmarks.md, for about half an hour; ARGS="--only speed" is
+# one part, ARGS=--page only writes the page.
+bench: .venv/.bench .venv-peers/.peers
+	$(BIN)/python benchmarks/suite.py $(ARGS)
 
-bench-callback: .venv/.test
-	$(BIN)/python benchmarks/callback.py $(ARGS)
-
-bench-channels: .venv/.test
-	$(BIN)/python benchmarks/channels.py $(ARGS)
+# Single benchmarks with options of their own, without the page.
+bench-speed bench-callback bench-channels: .venv/.bench
+	$(BIN)/python benchmarks/$(@:bench-%=%).py $(ARGS)
 
 # Measures all methods for about ten minutes; with ARGS=--page it only writes the page.
 docs-methods: .venv/.test
@@ -52,6 +52,13 @@ clean:
 .venv/.demo .venv/.test .venv/.dev: setup.cfg
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable ".[$(EXTRAS)]"
+	touch $@
+
+# xplique asks for an older TensorFlow, with CUDA.
+.venv/.bench: setup.cfg
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable ".[bench]"
+	$(BIN)/pip install --quiet --no-deps xplique==2.0.2
 	touch $@
 
 .venv-peers/.peers: setup.cfg
