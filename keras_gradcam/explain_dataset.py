@@ -302,8 +302,8 @@ class _Tally:
         self._show(self._explained + self._failed, finalize=True)
         if self._failed:
             warnings.warn(
-                f"{self._failed} of {self._failed + self._explained} images could not be"
-                " explained. The column `error` of the index, shard-*.csv, says why.",
+                f"{self._failed} of {self._explained + self._failed} images could not "
+                "be explained. The column `error` of the index, shard-*.csv, says why.",
                 stacklevel=3,
             )
         return Summary(self._explained, self._failed)
