@@ -41,7 +41,8 @@ def read_explanations(out_dir, partial=False):
             "Argument `out_dir` must be a folder that `explain_dataset` has written "
             f"to. Received: out_dir='{out_dir}', which has no job.json"
         )
-    if not partial and folder.finished() is None:
+    finished = folder.finished() or {"shards": None}
+    if not partial and len(folder.shards()) != finished["shards"]:
         raise ValueError(
             "The job is not finished: call `explain_dataset` again with the same "
             "arguments, and with each `worker`, or read what there is with "

@@ -521,6 +521,21 @@ def test_what_is_done_is_not_done_again(cam, x, tmp_path):
     assert job(cam, files, tmp_path, load=load) == (0, 0)
 
 
+def test_a_shard_is_written_anew_where_its_index_is_deleted(cam, pictures, tmp_path):
+    whole = pictures[3].read_bytes()
+    pictures[3].write_text("no picture")
+    with pytest.warns(UserWarning, match="1 of 12 images"):
+        job(cam, pictures, tmp_path / "out")
+    pictures[3].write_bytes(whole)
+    (tmp_path / "out/shard-00000.csv").unlink()
+    _raises(
+        ValueError, "is not finished", lambda: kg.read_explanations(tmp_path / "out")
+    )
+    assert job(cam, pictures, tmp_path / "out") == (10, 0)
+    images = np.stack([kg.load_image(path, (16, 12)) for path in pictures])
+    np.testing.assert_allclose(_heatmaps(tmp_path / "out"), cam(images), atol=1e-6)
+
+
 def test_a_job_of_other_settings_is_not_mixed_in(x, tmp_path):
     model = make_classifier()
     names = [f"{n}" for n in range(COUNT)]
