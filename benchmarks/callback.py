@@ -26,14 +26,13 @@ import warnings
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import networks
 import numpy as np
 import tensorflow as tf
 from matplotlib import pyplot as plt
 from sklearn.datasets import load_sample_images
 
 import keras_gradcam as kg
-
-L = keras.layers
 
 
 def main():
@@ -90,14 +89,7 @@ def _crops(count, size):
 
 
 def _network(size):
-    # Functional: tf-explain fails on a Sequential model.
-    inputs = keras.Input((size, size, 3))
-    x = L.Rescaling(1 / 255)(inputs)
-    for filters in (16, 32, 64, 64):
-        x = L.Conv2D(filters, 3, padding="same", activation="relu")(x)
-        x = L.MaxPooling2D()(x)
-    x = L.GlobalAveragePooling2D()(x)
-    model = keras.Model(inputs, L.Dense(10, activation="softmax")(x))
+    model = networks.small_cnn(size)
     model.compile("sgd", "sparse_categorical_crossentropy")
     return model
 

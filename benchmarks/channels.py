@@ -8,15 +8,12 @@ after it in the same process, (K + 1) / chunk of them. Ablation-CAM is told in t
 unit, although what comes before the layer runs only once. Peak memory is that of a
 process of its own for each, above what it held before the first pass (Linux).
 tf-keras-vis' Score-CAM runs on as many channels as `--peer-channels` says, and is told
-in as many forward passes, and one. With `--write` the numbers go to docs/channels.json,
-and from there to the page of methods.
+in as many forward passes, and one.
 """
 
 import argparse
 import json
 import os
-import pathlib
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -24,10 +21,9 @@ import keras
 import memory
 import numpy as np
 import tensorflow as tf
+import timing
 
 import keras_gradcam as kg
-
-RESULTS = pathlib.Path(__file__).parents[1] / "docs" / "channels.json"
 
 METHODS = {"scorecam": kg.methods.scorecam, "ablationcam": kg.methods.ablationcam}
 
@@ -39,10 +35,7 @@ def main():
     if args.memory_of:
         print(memory.peak(_contestants(args)[args.memory_of], times=1))
         return
-    text = json.dumps({**_times(args), **_memories(args)}, indent=2)
-    print(text)
-    if args.write:
-        RESULTS.write_text(text + "\n")
+    print(json.dumps({**_times(args), **_memories(args)}, indent=2))
 
 
 def _arguments():
@@ -53,7 +46,6 @@ def _arguments():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--layer", help="default: the last with a grid")
     parser.add_argument("--peer-channels", type=int, default=128, help="0: no peer")
-    parser.add_argument("--write", action="store_true", help="keep it for the page")
     parser.add_argument(
         "--memory-of",
         choices=["forward", *METHODS, "tf-keras-vis"],
@@ -102,14 +94,14 @@ def _channels(args):
 def _times(args):
     contestants = _contestants(args)
     forward = contestants.pop("forward")
-    first = {name: _seconds(run) for name, run in contestants.items()}
+    first = {name: timing.seconds(run) for name, run in contestants.items()}
     rounds = []
     for _ in range(args.rounds):
         times = {}
         for name, run in contestants.items():
-            before = [_seconds(forward) for _ in range(5)]
-            times[name] = _seconds(run)
-            passes = [*before, *[_seconds(forward) for _ in range(5)]]
+            before = [timing.seconds(forward) for _ in range(5)]
+            times[name] = timing.seconds(run)
+            passes = [*before, *[timing.seconds(forward) for _ in range(5)]]
             times[name, "pass"] = float(np.median(passes)) / args.chunk
         rounds.append(times)
     channels = _channels(args)
@@ -138,12 +130,6 @@ def _times(args):
             for name, values in ratios.items()
         },
     }
-
-
-def _seconds(run):
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def _memories(args):

@@ -56,6 +56,10 @@ def main():
         measured = {"costs": costs(), **places()}
         text = json.dumps(measured, indent=2)
         (DOCS / "methods.json").write_text(text + "\n")
+    write_pages()
+
+
+def write_pages():
     for name in PAGES:
         (DOCS / name).write_text(page(name))
 
@@ -193,7 +197,7 @@ def page(name):
         scenes=measured["scenes"],
         accuracy=f"{100 * measured['accuracy']:.0f}",
         area=f"{100 * measured['box_area']:.0f}",
-        **_channels(json.loads((DOCS / "channels.json").read_text())),
+        **_channels(json.loads((DOCS / "benchmarks.json").read_text())["channels"]),
     )
 
 

@@ -571,7 +571,7 @@ def _import_missing(file):
         ("missing.keras", {}, "missing.keras"),
         (_no_gradcam, {}, "`cam` must be a `GradCAM`"),
         (_no_such_layer, {}, "absent"),
-        (_no_pictures, {}, "`load` must be given"),
+        (_no_pictures, {}, "`load` must be a function"),
         (_needs_labels, {}, "target='true'"),
         (make_classifier, {"load": lambda: 0}, "`cam` must be a `GradCAM`"),
         (None, {"load": lambda: 0}, "positional argument"),

@@ -197,3 +197,11 @@ def test_methods_page_is_made_of_the_table_and_the_numbers(monkeypatch):
     assert names[1 : 1 + len(kg.methods.METHODS)] == list(kg.methods.METHODS)
     measured = json.loads((ROOT / "docs" / "methods.json").read_text())
     assert set(measured["costs"]) == set(measured["places"]) == set(kg.methods.METHODS)
+
+
+def test_benchmarks_page_is_made_of_the_numbers(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    benchmark = importlib.import_module("page")
+    measured = json.loads((ROOT / "docs" / "benchmarks.json").read_text())
+    # Otherwise run: make bench ARGS=--page
+    assert (ROOT / "docs" / "benchmarks.md").read_text() == benchmark.page(measured)
