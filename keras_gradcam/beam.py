@@ -29,8 +29,7 @@ except ImportError as error:
         f"`pip install keras_gradcam[beam]`. ({error})"
     ) from error
 
-from keras_gradcam import explanations, forward
-from keras_gradcam.images import load_image
+from keras_gradcam import explanations, sources
 
 NAMESPACE = "keras_gradcam"
 EXPLAINED = Metrics.counter(NAMESPACE, "explained")
@@ -239,7 +238,7 @@ class _FilesHandler(GradCAMModelHandler):
 
     def run_inference(self, batch, model, inference_args=None):
         start = time.perf_counter()
-        load = self._load or _loader(model.picture_size())
+        load = self._load or sources.picture_loader(model.explained)
         made = [self._example(file, load) for file in batch]
         READ_MILLISECONDS.update(_milliseconds_since(start))
         sound = [n for n, one in enumerate(made) if not _is_failure(one)]
@@ -271,26 +270,13 @@ class _Explainer:
 
     def __init__(self, cam):
         self._explain = explanations.Explainer(cam)
-        self._model = cam.model
+        self.explained = cam.model
         # While a graph is traced the layers of the model are tapped.
         self._lock = threading.Lock()
 
     def __call__(self, images, labels=None):
         with self._lock:
             return self._explain(images, labels)
-
-    def picture_size(self):
-        """Returns `(height, width)` of the model's RGB input, `None` if it is free."""
-        declared = forward.declared_inputs(self._model)
-        shape = tuple(getattr(declared, "shape", ()))
-        if len(shape) != 4 or shape[3] not in (3, None):
-            raise ValueError(
-                "Argument `load` must be given for a model that does not take pictures "
-                "of shape (height, width, 3): a callable from a binary file to what it "
-                f"takes. Received: load=None, model '{self._model.name}' with inputs "
-                f"{declared}"
-            )
-        return None if None in shape[1:3] else shape[1:3]
 
 
 class _Content(io.BytesIO):
@@ -349,10 +335,6 @@ def _loaded(path):
         with FileSystems.open(path) as source, open(copy, "wb") as target:
             shutil.copyfileobj(source, target)
         return keras.saving.load_model(copy)
-
-
-def _loader(size):
-    return lambda file: load_image(file, size)
 
 
 def _name(file):

@@ -1,5 +1,6 @@
 """`explain_dataset`: heatmaps of any number of images, written to disk."""
 
+import concurrent.futures
 import functools
 import hashlib
 import itertools
@@ -193,13 +194,30 @@ def _told(value):
 def _rows(explainer, items, batch_size):
     """Yields a pair of a `shards.Row` and its heatmap for each item, in their order."""
     dtype = explainer.cam.output_dtype or "float32"
+    for batch, results in _ahead(_explained(explainer, items, batch_size)):
+        for item, result in zip(batch, results, strict=True):
+            yield _row(item, result, dtype)
+
+
+def _explained(explainer, items, batch_size):
+    """Yields the items of each batch, and what is found of them."""
     while batch := list(itertools.islice(items, batch_size)):
         sound = [item for item in batch if item.error is None]
         images, labels = [x.image for x in sound], [x.label for x in sound]
-        results = iter(explainer(images, labels) if sound else ())
-        for item in batch:
-            failure = None if item.error is None else Failure(item.error)
-            yield _row(item, failure or next(results), dtype)
+        found = iter(explainer(images, labels) if sound else ())
+        yield (
+            batch,
+            [next(found) if x.error is None else Failure(x.error) for x in batch],
+        )
+
+
+def _ahead(iterator):
+    """Yields what an iterator does, and lets it make the next one in the meantime."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, iterator, None)
+        while (one := coming.result()) is not None:
+            coming = pool.submit(next, iterator, None)
+            yield one
 
 
 def _row(item, result, dtype):

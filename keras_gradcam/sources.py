@@ -75,18 +75,24 @@ def of(dataset, cam, load=None, files=None):
             "Argument `files` names the images of a `tf.data.Dataset`. Leave it out, "
             "as `dataset` is a list of files."
         )
-    return Files([os.fspath(file) for file in dataset], load or _loader(cam.model))
+    return Files(
+        [os.fspath(file) for file in dataset], load or picture_loader(cam.model)
+    )
 
 
-def _loader(model):
-    """Reads pictures at the size of a model's input."""
+def picture_loader(model):
+    """Returns a function that reads a picture file at the size of a model's input.
+
+    Raises:
+        ValueError: If the model does not take RGB pictures.
+    """
     declared = forward.declared_inputs(model)
     shape = tuple(getattr(declared, "shape", ()))
     if declared is not None and (len(shape) != 4 or shape[-1] not in (None, 3)):
         raise ValueError(
-            "Argument `load` must be a function from a file's name to the model's "
-            "input, as this is no RGB picture. The model takes shape "
-            f"{shape or tree.map_structure(lambda x: tuple(x.shape), declared)}."
+            "Argument `load` must be a function from a file to the model's input, as "
+            f"this is no RGB picture. Received: load=None, model '{model.name}' with "
+            f"inputs {tree.map_structure(lambda x: tuple(x.shape), declared)}"
         )
     size = None if declared is None or None in shape[1:3] else shape[1:3]
     return lambda file: images.load_image(file, size)
