@@ -30,6 +30,7 @@ except ImportError as error:
     ) from error
 
 from keras_gradcam import explanations, sources
+from keras_gradcam.images import load_image
 
 NAMESPACE = "keras_gradcam"
 EXPLAINED = Metrics.counter(NAMESPACE, "explained")
@@ -238,7 +239,7 @@ class _FilesHandler(GradCAMModelHandler):
 
     def run_inference(self, batch, model, inference_args=None):
         start = time.perf_counter()
-        load = self._load or sources.picture_loader(model.explained)
+        load = self._load or _loader(model.picture_size())
         made = [self._example(file, load) for file in batch]
         READ_MILLISECONDS.update(_milliseconds_since(start))
         sound = [n for n, one in enumerate(made) if not _is_failure(one)]
@@ -270,13 +271,17 @@ class _Explainer:
 
     def __init__(self, cam):
         self._explain = explanations.Explainer(cam)
-        self.explained = cam.model
+        self._model = cam.model
         # While a graph is traced the layers of the model are tapped.
         self._lock = threading.Lock()
 
     def __call__(self, images, labels=None):
         with self._lock:
             return self._explain(images, labels)
+
+    # A method, as processes that share a model reach nothing else of it.
+    def picture_size(self):
+        return sources.picture_size(self._model)
 
 
 class _Content(io.BytesIO):
@@ -335,6 +340,10 @@ def _loaded(path):
         with FileSystems.open(path) as source, open(copy, "wb") as target:
             shutil.copyfileobj(source, target)
         return keras.saving.load_model(copy)
+
+
+def _loader(size):
+    return lambda file: load_image(file, size)
 
 
 def _name(file):

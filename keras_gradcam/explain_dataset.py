@@ -1,9 +1,9 @@
 """`explain_dataset`: heatmaps of any number of images, written to disk."""
 
-import concurrent.futures
+import contextlib
 import functools
-import hashlib
 import itertools
+import sys
 import time
 import warnings
 from typing import NamedTuple
@@ -11,11 +11,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_gradcam import shards, sources
+from keras_gradcam import identity, shards, sources
 from keras_gradcam.explanations import Explainer, Failure
-
-# If none of so many images can be explained, it is not the images.
-PATIENCE = 100
 
 # What of a `GradCAM` decides what its maps are.
 SETTINGS = (
@@ -50,6 +47,7 @@ def explain_dataset(
     cam,
     dataset,
     out_dir,
+    *,
     load=None,
     files=None,
     format="tfrecord",
@@ -57,6 +55,8 @@ def explain_dataset(
     shard_size=1024,
     worker=0,
     num_workers=1,
+    max_failures=100,
+    retry_failed=False,
     verbose=1,
 ):
     """Writes the heatmaps of any number of images to disk, in constant memory.
@@ -95,6 +95,11 @@ def explain_dataset(
         num_workers: Int, how many processes share the job: all call this function with
             the same arguments besides `worker`. What they write together is what one
             would have written. Defaults to `1`.
+        max_failures: Int, how many images in a row may fail: then the job stops with an
+            error, and these images will be tried again by the next call. `None` for any
+            number. Defaults to `100`.
+        retry_failed: Whether to write those shards anew that have images which failed.
+            Defaults to `False`.
         verbose: 1 shows a progress bar with the rate and the time left, 0 does not.
             Defaults to `1`.
 
@@ -106,7 +111,8 @@ def explain_dataset(
         TypeError: If `cam` is no `GradCAM`, or `dataset` neither a dataset nor files.
         ValueError: If arguments do not go together, or `out_dir` holds a job of other
             settings, files or weights.
-        RuntimeError: If none of the first 100 images can be explained.
+        RuntimeError: If `max_failures` images in a row cannot be explained, or none at
+            all, or `dataset` ends before its end.
 
     The files are, for each shard, an index `shard-00000.csv` with the columns
     `position`, `file`, `class`, `score` and `error`, and the heatmaps of those rows
@@ -125,40 +131,57 @@ def explain_dataset(
         print(row["file"], row["class"], row["score"], row["heatmap"].shape)
     ```
     """
-    _check_whole("batch_size", batch_size, 1)
-    _check_whole("shard_size", shard_size, 1)
-    _check_whole("num_workers", num_workers, 1)
-    _check_whole("worker", worker, 0, num_workers - 1)
+    batch_size = _whole("batch_size", batch_size, 1)
+    shard_size = _whole("shard_size", shard_size, 1)
+    num_workers = _whole("num_workers", num_workers, 1)
+    worker = _whole("worker", worker, 0, num_workers - 1)
+    if max_failures is not None:
+        max_failures = _whole("max_failures", max_failures, 1)
     if format not in shards.FORMATS:
         raise ValueError(
             f"Argument `format` must be one of {list(shards.FORMATS)}. Received: "
             f"format={format!r}"
         )
-    explainer = Explainer(cam)
+    explainer = Explainer(cam, batch_size)
     source = sources.of(dataset, cam, load, files)
     folder = shards.Folder(out_dir)
     sizes = {"format": format, "batch_size": batch_size, "shard_size": shard_size}
     folder.begin({**_facts(explainer, source), **sizes})
-    share = _Share(folder.shards(), shard_size, worker, num_workers)
-    tally = _Tally(resumed=bool(folder.shards()), verbose=verbose)
-    for number in share.numbers(source):
-        items = source.items(number * shard_size, (number + 1) * shard_size)
-        rows = _rows(explainer, items, batch_size)
-        rows = tally.counted(rows, lambda: share.images(source.expected))
-        first = next(rows, None)
-        if first is not None:
-            folder.write(number, format, itertools.chain([first], rows))
+    share = _Share(_done(folder, retry_failed), shard_size, worker, num_workers)
+    tally = _Tally(max_failures, verbose)
+    with tally.taking_back(folder):
+        for number in share.numbers(source):
+            items = source.items(number * shard_size, (number + 1) * shard_size)
+            batches = tally.counted(
+                number,
+                _batches(explainer, items, batch_size),
+                lambda: share.images(source.expected),
+            )
+            first = next(batches, None)
+            if first is not None:
+                folder.write(number, format, itertools.chain([first], batches))
+        if not share.has_begun_before:
+            tally.check_any()
     _finish(folder, source.count, shard_size)
     return tally.summary()
 
 
-def _check_whole(name, value, low, high=None):
+def _done(folder, retry_failed):
+    """The numbers of the shards that stay as they are."""
+    done = folder.shards()
+    if not retry_failed:
+        return done
+    return [n for n in done if all(row.error is None for row in folder.index(n))]
+
+
+def _whole(name, value, low, high=None):
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
         expected = f"from {low} on" if high is None else f"from {low} to {high}"
         raise ValueError(
             f"Argument `{name}` must be an int {expected}. Received: {name}={value!r}"
         )
+    return int(value)
 
 
 def _facts(explainer, source):
@@ -168,56 +191,26 @@ def _facts(explainer, source):
         "dtype": cam.output_dtype or "float32",
         "shape": None if spec is None else spec["heatmaps"].shape[1:].as_list(),
         "images": source.count,
-        "files": _digest(file.encode() for file in source.names or ()),
-        "model": cam.model.name,
-        "weights": _digest(np.asarray(w.value) for w in cam.model.weights),
-        **{name: _told(getattr(cam, name)) for name in SETTINGS},
+        "files": identity.of_texts(source.names or ()),
+        "model": identity.of_model(cam.model),
+        "weights": identity.of_arrays(w.value for w in cam.model.weights),
+        **{name: identity.told(getattr(cam, name)) for name in SETTINGS},
     }
 
 
-def _digest(parts):
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        digest.update(np.ascontiguousarray(part).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-def _told(value):
-    """A setting as text that is the same in every process."""
-    if callable(value) and hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, (list, tuple)):
-        return [_told(one) for one in value]
-    return value if value is None or isinstance(value, (bool, int)) else str(value)
-
-
-def _rows(explainer, items, batch_size):
-    """Yields a pair of a `shards.Row` and its heatmap for each item, in their order."""
+def _batches(explainer, items, batch_size):
+    """Yields a list of pairs of a `shards.Row` and its heatmap for each batch."""
     dtype = explainer.cam.output_dtype or "float32"
-    for batch, results in _ahead(_explained(explainer, items, batch_size)):
-        for item, result in zip(batch, results, strict=True):
-            yield _row(item, result, dtype)
-
-
-def _explained(explainer, items, batch_size):
-    """Yields the items of each batch, and what is found of them."""
     while batch := list(itertools.islice(items, batch_size)):
         sound = [item for item in batch if item.error is None]
         images, labels = [x.image for x in sound], [x.label for x in sound]
         found = iter(explainer(images, labels) if sound else ())
-        yield (
-            batch,
-            [next(found) if x.error is None else Failure(x.error) for x in batch],
-        )
-
-
-def _ahead(iterator):
-    """Yields what an iterator does, and lets it make the next one in the meantime."""
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, iterator, None)
-        while (one := coming.result()) is not None:
-            coming = pool.submit(next, iterator, None)
-            yield one
+        yield [
+            _row(
+                item, next(found) if item.error is None else Failure(item.error), dtype
+            )
+            for item in batch
+        ]
 
 
 def _row(item, result, dtype):
@@ -247,6 +240,7 @@ class _Share:
 
     def __init__(self, done, shard_size, worker, num_workers):
         self._done = set(done)
+        self.has_begun_before = bool(done)
         self._shard_size = shard_size
         self._worker, self._num_workers = worker, num_workers
         self.images = functools.lru_cache(maxsize=1)(self._images)
@@ -273,39 +267,80 @@ class _Share:
 
 
 class _Tally:
-    """Counts what is done, and shows it.
+    """Counts what is done, shows it, and stops what makes no sense to go on with.
 
     Args:
-        resumed: Whether a part of the job was done before.
+        max_failures: See `explain_dataset`.
         verbose: See `explain_dataset`.
     """
 
-    def __init__(self, resumed, verbose):
+    def __init__(self, max_failures, verbose):
         self._explained = self._failed = 0
-        self._resumed = resumed
+        self._max_failures = max_failures
+        # The images in a row that failed last, their shards, and the last of them.
+        self._in_a_row = 0
+        self._shards: set = set()
+        self._last = None
         self._start = time.time()
         self._bar = None
         if verbose:
+            watched = sys.stdout.isatty() or "ipykernel" in sys.modules
             self._bar = keras.utils.Progbar(
-                None, stateful_metrics=["images_per_s"], unit_name="image"
+                None,
+                interval=0.1 if watched else 10,
+                stateful_metrics=["images_per_s"],
+                unit_name="image",
             )
 
-    def counted(self, rows, left):
-        """Yields `rows`; `left()` is how many there will be in all, as far as known."""
-        for row, heatmap in rows:
-            self._count(row)
+    def counted(self, number, batches, left):
+        """Yields the batches of a shard.
+
+        Args:
+            number: Int, the shard.
+            batches: Iterator of lists of pairs of a `shards.Row` and its heatmap.
+            left: Callable to the number of images in all, as far as known.
+        """
+        for batch in batches:
+            for row, _ in batch:
+                self._count(row, number)
             self._show(left())
-            yield row, heatmap
+            yield batch
 
-    def _count(self, row):
-        self._explained += row.error is None
-        self._failed += row.error is not None
-        if self._failed == PATIENCE and not (self._explained or self._resumed):
-            raise RuntimeError(
-                f"None of the first {PATIENCE} images could be explained. Check "
-                f"`dataset` and `load`, and leave out what is no image. The last one, "
-                f"'{row.file}': {row.error}"
-            )
+    def _count(self, row, number):
+        if row.error is None:
+            self._explained += 1
+            self._in_a_row = 0
+            self._shards.clear()
+            return
+        self._failed += 1
+        self._in_a_row += 1
+        self._shards.add(number)
+        self._last = row
+        if self._in_a_row == self._max_failures:
+            raise self._too_many_failures()
+
+    def check_any(self):
+        """Raises if there are images, and none could be explained."""
+        if self._failed and not self._explained:
+            raise self._too_many_failures()
+
+    def _too_many_failures(self):
+        return RuntimeError(
+            f"The last {self._in_a_row} images in a row could not be explained. Check "
+            "`dataset`, `load` and what they read from, and call again: these images "
+            "will be tried again. If they are broken leave them out, or pass a larger "
+            f"`max_failures`. The last one, '{self._last.file}': {self._last.error}"
+        )
+
+    @contextlib.contextmanager
+    def taking_back(self, folder):
+        """On an error the shards of images that failed in a row are not finished."""
+        try:
+            yield
+        except Exception:
+            for number in self._shards & set(folder.shards()):
+                folder.discard(number)
+            raise
 
     def _show(self, left, finalize=False):
         images = self._explained + self._failed

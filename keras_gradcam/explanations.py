@@ -1,5 +1,6 @@
 """Explanations of single images: what cannot be explained stops none of the others."""
 
+import os
 import re
 from typing import Any, NamedTuple
 
@@ -42,27 +43,30 @@ class Explainer:
 
     An image that cannot be explained, as it has another shape or pixels that are not
     finite, becomes a `Failure`. What is wrong with the model or the settings raises,
-    here or at the first images.
+    here or at the first batch of which no image works.
 
     Args:
         cam: A `GradCAM` that makes one map of an image.
+        batch_size: Int, the largest number of images to come, to which XLA fills up
+            each batch; `None` for the largest so far. Defaults to `None`.
 
     Raises:
         TypeError: If `cam` is no `GradCAM`.
         ValueError: If it makes maps of several layers, or cannot make any.
     """
 
-    def __init__(self, cam):
+    def __init__(self, cam, batch_size=None):
         self.cam = check_cam(cam)
         # What each part of an explanation will look like, where that is known.
         self.spec = None
-        self._largest = 0
+        self._largest = batch_size or 0
         declared = forward.declared_inputs(cam.model)
         flat = [] if declared is None else tree.flatten(declared)
         self._shapes = [tuple(x.shape[1:]) for x in flat]
         if declared is not None and not any(None in shape for shape in self._shapes):
             self.spec = self._trace(declared)
         self._works = self.spec is not None
+        self._error = None
 
     def _trace(self, declared):
         blank = tree.map_structure(
@@ -81,24 +85,30 @@ class Explainer:
         Args:
             images: List of arrays, or of structures of arrays, as the model takes them,
                 without a batch axis. Those of one shape run as one batch.
-            labels: List with the class of each, for `target="true"`.
+            labels: List with the class of each, for `target="true"`; `None` for one
+                that has none.
 
         Returns:
             List with an `Explanation` or a `Failure` for each image.
         """
-        if self._needs_labels and (labels is None or any(x is None for x in labels)):
+        labels = labels or [None] * len(images)
+        if self._needs_labels and all(label is None for label in labels):
             arguments.class_of(None)
-        results = [self._fault(image) for image in images]
+        results = [self._fault(*pair) for pair in zip(images, labels, strict=True)]
         sound = [n for n, fault in enumerate(results) if fault is None]
         for numbers in _of_one_shape(images, sound):
             chosen = [images[n] for n in numbers]
             given = [labels[n] for n in numbers] if self._needs_labels else None
             for n, result in zip(numbers, self._of_batch(chosen, given), strict=True):
                 results[n] = result
+        if self._error is not None and not self._works and len(images) > 1:
+            raise self._error
         return results
 
-    def _fault(self, image):
+    def _fault(self, image, label):
         """What is seen of an image before the model runs, `None` if nothing."""
+        if self._needs_labels and label is None:
+            return Failure("the image has no label")
         leaves = [np.asarray(x) for x in tree.flatten(image)]
         shapes = [x.shape for x in leaves]
         if self._shapes and not _all_fit(shapes, self._shapes):
@@ -116,8 +126,7 @@ class Explainer:
         except (ValueError, TypeError, tf.errors.OpError) as error:
             if len(images) > 1:
                 return self._one_by_one(images, labels)
-            if not self._works:
-                raise
+            self._error = error
             return [Failure(in_one_line(error))]
 
     def _one_by_one(self, images, labels):
@@ -167,7 +176,13 @@ def check_cam(cam):
 def in_one_line(error):
     """What an error says, for a table."""
     text = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())
-    return f"{type(error).__name__}: {text[:500]}"
+    return as_text(f"{type(error).__name__}: {text[:500]}")
+
+
+def as_text(name):
+    """A name as text that can be written, also if its bytes are no text."""
+    name = os.fsencode(name) if isinstance(name, (str, os.PathLike)) else name
+    return name.decode("utf-8", "backslashreplace")
 
 
 def _all_fit(shapes, expected):

@@ -285,6 +285,17 @@ class GradCAM(keras.Model):
         return self._focus.names()
 
     @property
+    def signature(self):
+        """What the model takes, a structure with shapes and types; `None` if unknown.
+
+        It is what the model declares, and after the first call what a subclassed model
+        was called with.
+        """
+        declared = forward.declared_inputs(self.model)
+        seen = self._focus.view and self._focus.view.signature
+        return seen if declared is None else declared
+
+    @property
     def makes_several_maps(self):
         """Whether there is a list of maps, one for each of several layers."""
         return self._focus.several and self.fuse is None
@@ -321,7 +332,7 @@ class GradCAM(keras.Model):
         """
         static, tensors = self._request(part, images, target)
         signature = self._signature(static, tensors)
-        graph = self._graphs.trace(static, signature, bool(self.jit_compile))
+        graph = self._graphs.trace(static, signature, self._is_compiled(part))
         if part == "explanations":
             return graph.structured_outputs
         heatmaps, predictions, _ = graph.structured_outputs
@@ -405,11 +416,8 @@ class GradCAM(keras.Model):
         return tree.map_structure(lambda x: x[:length], outputs)
 
     def export(self, filepath, format="tf_saved_model", input_signature=None, **kwargs):
-        declared = forward.declared_inputs(self.model)
-        seen = self._focus.view and self._focus.view.signature
-        signature = seen if declared is None else declared
-        if input_signature is None and signature is not None:
-            input_signature = [signature]
+        if input_signature is None and self.signature is not None:
+            input_signature = [self.signature]
         return super().export(
             filepath, format=format, input_signature=input_signature, **kwargs
         )
@@ -459,7 +467,7 @@ class GradCAM(keras.Model):
             return self._explain(static, *tensors)
         signature = self._signature(static, tensors)
         try:
-            return self._graphs(static, tensors, signature, bool(self.jit_compile))
+            return self._graphs(static, tensors, signature, self._is_compiled(part))
         except graphs.XLARefusalError as refusal:
             self._give_up_xla(refusal)
             return self._graphs(static, tensors, signature)
@@ -514,6 +522,16 @@ class GradCAM(keras.Model):
             return signatures.free_batch(tensors)
         return signatures.free_sizes(tensors, forward.declared_inputs(self.model))
 
+    def _is_compiled(self, part):
+        """Whether XLA compiles a graph; of several devices' it can compile none."""
+        return bool(self.jit_compile) and not self._is_shared(part)
+
+    def _is_shared(self, part):
+        """Whether a graph runs on all devices of a strategy."""
+        # What is divided by the peak of the batch needs the batch.
+        several = self.distribute_strategy.num_replicas_in_sync > 1
+        return several and part == "explanations" and self.normalize != "batch"
+
     def _give_up_xla(self, refusal):
         self.jit_compile = False
         warnings.warn(
@@ -549,13 +567,10 @@ class GradCAM(keras.Model):
     # Inside the graph.
 
     def _explain_batch(self, static, *tensors):
-        strategy, (part, _, recipe, *_) = self.distribute_strategy, static
-        alone = strategy.num_replicas_in_sync == 1
-        # What is divided by the peak of the batch needs the batch.
-        if alone or part != "explanations" or recipe.normalize == "batch":
+        if not self._is_shared(static[0]):
             return self._explain(static, *tensors)
         explain = functools.partial(self._explain, static)
-        return replicas.run(strategy, explain, tensors)
+        return replicas.run(self.distribute_strategy, explain, tensors)
 
     def _explain(self, static, images, classes=None):
         part, target, recipe, view, logits, chunk_size = static

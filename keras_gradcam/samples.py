@@ -249,12 +249,12 @@ def _parts(element):
     labels = None
     if isinstance(element, tuple):
         element, labels = (*element, None)[:2]
-    inputs = tree.map_structure(np.asarray, _without_lists(element))
+    inputs = tree.map_structure(np.asarray, without_lists(element))
     first = tree.flatten(inputs)[0]
     return inputs, _as_labels(labels, len(first) if first.ndim else None)
 
 
-def _without_lists(inputs):
+def without_lists(inputs):
     """Makes an array of nested lists of numbers, which are no structure of inputs."""
     leaves = tree.flatten(inputs)
     is_nested = isinstance(inputs, list) and not any(map(_is_array, leaves))

@@ -11,13 +11,18 @@ A shard is finished when its index is there: it is renamed last.
 import csv
 import io
 import json
+import os
 import re
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 FORMATS = ("tfrecord", "npy")
+
+PART = ".part"
 
 COLUMNS = ("position", "file", "class", "score", "error")
 
@@ -48,7 +53,7 @@ class Folder:
     """
 
     def __init__(self, path):
-        self.path = str(path)
+        self.path = os.path.expanduser(os.fspath(path))
 
     def settings(self):
         """Returns the settings of the job, `None` if there is no job."""
@@ -83,14 +88,21 @@ class Folder:
             )
 
     def finish(self, images, shards):
-        """Notes that all is done."""
+        """Notes that all is done, and removes what kills have left behind."""
         self._write("finished.json", _as_json({"images": images, "shards": shards}))
+        for name in tf.io.gfile.listdir(self.path):
+            if name.endswith(PART):
+                tf.io.gfile.remove(self._join(name))
 
     def shards(self):
         """Returns the numbers of the finished shards, ascending."""
-        names = tf.io.gfile.listdir(self.path)
-        found = [re.fullmatch(r"shard-(\d+)\.csv", name) for name in names]
-        return sorted(int(name[1]) for name in found if name)
+        names = set(tf.io.gfile.listdir(self.path))
+        found = [re.fullmatch(r"(shard-(\d{5,}))\.csv", name) for name in names]
+        return sorted(
+            int(name[2])
+            for name in found
+            if name and any(f"{name[1]}.{format}" in names for format in FORMATS)
+        )
 
     def file(self, number, suffix):
         """Returns the path of a shard or its index."""
@@ -109,46 +121,66 @@ class Folder:
                 row["error"] or None,
             )
 
-    def write(self, number, format, rows):
-        """Writes a shard, or nothing of it if `rows` raises.
+    def write(self, number, format, batches):
+        """Writes a shard, or nothing of it if `batches` raises.
 
         Args:
             number: Int.
             format: One of `FORMATS`.
-            rows: Yields pairs of a `Row` and its heatmap, `None` after an error.
+            batches: Yields lists of pairs of a `Row` and its heatmap, `None` after an
+                error. The next list is made while the last one is written.
         """
         data = self.file(number, format)
+        part = _part(data)
         index = io.StringIO()
-        table = csv.writer(index, lineterminator="\n")
+        # A carriage return in a name is only quoted where everything is.
+        table = csv.writer(index, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         table.writerow(COLUMNS)
-        with WRITERS[format](_part(data)) as writer:
-            for row, heatmap in rows:
-                table.writerow(_cells(row))
-                if row.error is None:
-                    writer.write(row, heatmap)
-        tf.io.gfile.rename(_part(data), data, overwrite=True)
+        with WRITERS[format](part) as writer, ThreadPoolExecutor(1) as thread:
+            writing = None
+            for batch in batches:
+                if writing is not None:
+                    writing.result()
+                writing = thread.submit(_write_batch, writer, table, batch)
+            if writing is not None:
+                writing.result()
+        tf.io.gfile.rename(part, data, overwrite=True)
         self._write(f"shard-{number:05d}.csv", index.getvalue())
+
+    def discard(self, number):
+        """Takes back that a shard is finished."""
+        tf.io.gfile.remove(self.file(number, "csv"))
 
     def _join(self, name):
         return f"{self.path}/{name}"
 
     def _write(self, name, text):
         path = self._join(name)
-        with tf.io.gfile.GFile(_part(path), "w") as file:
+        part = _part(path)
+        with tf.io.gfile.GFile(part, "w") as file:
             file.write(text)
-        tf.io.gfile.rename(_part(path), path, overwrite=True)
+        tf.io.gfile.rename(part, path, overwrite=True)
 
     def _read_json(self, name):
         path = self._join(name)
         if not tf.io.gfile.exists(path):
             return None
         with tf.io.gfile.GFile(path) as file:
-            return json.loads(file.read())
+            text = file.read()
+        # Without power a file may be there and empty.
+        return json.loads(text) if text else None
 
 
 def _part(path):
-    """Where a file is written before it is whole."""
-    return f"{path}.part"
+    """Where a file is written before it is whole: each writer has its own."""
+    return f"{path}.{uuid.uuid4().hex}{PART}"
+
+
+def _write_batch(writer, table, batch):
+    for row, heatmap in batch:
+        table.writerow(_cells(row))
+        if row.error is None:
+            writer.write(row, heatmap)
 
 
 def _as_json(value):

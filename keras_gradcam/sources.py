@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import functools
 import itertools
 import os
 from typing import Any, NamedTuple
@@ -11,17 +12,14 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from keras_gradcam import forward, images
-from keras_gradcam.explanations import in_one_line
+from keras_gradcam import forward, images, samples
+from keras_gradcam.explanations import as_text, in_one_line
 
 # Reading waits for disks and networks more than for processors.
 READERS = 16
 
 # So many files are read ahead of the model.
 AHEAD = 128
-
-# A pipeline that raises so often in a row will never do anything else.
-MAX_ERRORS = 1000
 
 
 class Item(NamedTuple):
@@ -60,28 +58,36 @@ def of(dataset, cam, load=None, files=None):
                 "Argument `load` reads files, and a `tf.data.Dataset` brings images. "
                 "Pass a list of files as `dataset`, or leave out `load`."
             )
-        return Pipeline(dataset, forward.declared_inputs(cam.model), files)
-    are_files = isinstance(dataset, (list, tuple)) and all(
-        isinstance(file, (str, os.PathLike)) for file in dataset
-    )
-    if not are_files:
-        raise TypeError(
-            "Argument `dataset` must be a `tf.data.Dataset`, or a list of files. Of "
-            "arrays make one, `tf.data.Dataset.from_tensor_slices(images).batch(32)`. "
-            f"Received: dataset of type {type(dataset).__name__}"
-        )
+        return Pipeline(dataset, cam, files)
     if files is not None:
         raise ValueError(
-            "Argument `files` names the images of a `tf.data.Dataset`. Leave it out, "
-            "as `dataset` is a list of files."
+            "Argument `files` names the images of a `tf.data.Dataset`. Leave it out "
+            "where `dataset` is a list of files."
         )
-    return Files(
-        [os.fspath(file) for file in dataset], load or picture_loader(cam.model)
-    )
+    return Files(_paths("dataset", dataset), load or picture_loader(cam.model))
 
 
 def picture_loader(model):
-    """Returns a function that reads a picture file at the size of a model's input.
+    """Returns a function that reads a picture file as `picture_size` says."""
+    return functools.partial(images.load_image, target_size=picture_size(model))
+
+
+def _paths(name, files):
+    """A list of strings; raises if `files` are no names of files."""
+    single = isinstance(files, (str, bytes, dict)) or not hasattr(files, "__iter__")
+    listed = None if single or getattr(files, "ndim", 1) != 1 else list(files)
+    if listed is None or not all(isinstance(x, (str, os.PathLike)) for x in listed):
+        expected = "a `tf.data.Dataset`, or " if name == "dataset" else ""
+        raise TypeError(
+            f"Argument `{name}` must be {expected}a list of files, by name. Of arrays "
+            "make a dataset, `tf.data.Dataset.from_tensor_slices(images).batch(32)`. "
+            f"Received: {name} of type {type(files).__name__}"
+        )
+    return [os.fspath(file) for file in listed]
+
+
+def picture_size(model):
+    """Returns `(height, width)` of a model's RGB input, `None` if it takes any.
 
     Raises:
         ValueError: If the model does not take RGB pictures.
@@ -94,8 +100,7 @@ def picture_loader(model):
             f"this is no RGB picture. Received: load=None, model '{model.name}' with "
             f"inputs {tree.map_structure(lambda x: tuple(x.shape), declared)}"
         )
-    size = None if declared is None or None in shape[1:3] else shape[1:3]
-    return lambda file: images.load_image(file, size)
+    return None if declared is None or None in shape[1:3] else shape[1:3]
 
 
 class Files:
@@ -107,7 +112,7 @@ class Files:
     """
 
     def __init__(self, files, load):
-        self.names = [_as_text(file) for file in files]
+        self.names = [as_text(file) for file in files]
         self._files = files
         self.count = self.expected = len(files)
         self._load = load
@@ -126,16 +131,22 @@ class Files:
                     )
                     yield item
             finally:
-                pool.shutdown(cancel_futures=True)
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _item(self, position):
         name = self.names[position]
         try:
-            loaded = self._load(self._files[position])
+            image, label = _parts(self._load(self._files[position]))
+            return Item(position, name, image, label, None)
         except Exception as error:  # Whatever a user's function raises.
             return Item(position, name, None, None, in_one_line(error))
-        image, label = loaded if isinstance(loaded, tuple) else (loaded, None)
-        return Item(position, name, tree.map_structure(np.asarray, image), label, None)
+
+
+def _parts(loaded):
+    """Image and label of what a `load` returned."""
+    image, label = loaded if isinstance(loaded, tuple) else (loaded, None)
+    image = samples.without_lists(image)
+    return tree.map_structure(np.asarray, image), label
 
 
 class Pipeline:
@@ -144,36 +155,33 @@ class Pipeline:
     Args:
         dataset: Yields images, `(images, labels)` or `(images, labels, weights)`, in
             batches or one by one. A string in the last place is the name of the file.
-        declared: The model's declared inputs, see `forward.declared_inputs`.
+        cam: The `GradCAM` that they are for.
         files: List of strings, the names of the images; `None` if there are none.
     """
 
-    def __init__(self, dataset, declared, files=None):
+    def __init__(self, dataset, cam, files=None):
         cardinality = int(dataset.cardinality())
-        if cardinality == tf.data.INFINITE_CARDINALITY:
-            raise ValueError(
-                "Argument `dataset` is endless. Pass `dataset.take(n)`, or leave out "
-                "`repeat()`."
-            )
-        self._batched = _is_batched(dataset.element_spec, declared)
-        known = not self._batched and cardinality >= 0
-        self.count = cardinality if known else None
+        _check_order(dataset, cardinality)
+        self._batched = _is_batched(dataset.element_spec, cam)
+        # `None` until all are read where it is not known before.
+        self.count = None if self._batched or cardinality < 0 else cardinality
         self._named = _is_named(dataset.element_spec)
         self.names = _names(files, self._named, self.count)
-        if self.count is None and files is not None:
-            self.count = len(self.names)
         self._elements = max(cardinality, 0)
-        self._largest = 0
         self._dataset = dataset.prefetch(tf.data.AUTOTUNE)
         self._iterator = None
         self._waiting = collections.deque()
         self._position = 0
-        self._errors = 0
+        self._seen = 0
+        self._largest = _batch_size(dataset.element_spec) if self._batched else 1
+        self._failing = None
 
     @property
     def expected(self):
         """The number of images as far as that can be told, `None` if it cannot."""
-        return self.count or self._elements * self._largest or None
+        if self.count is None and self.names is not None:
+            return len(self.names)
+        return self.count or (self._elements * self._largest if self._seen else None)
 
     def items(self, start, stop):
         if self._iterator is None:
@@ -181,6 +189,9 @@ class Pipeline:
         while self._position < stop and self._fill():
             item = self._waiting.popleft()
             self._position += 1
+            if self._position == self.count:
+                # Whether it ends here, as it says, is only known now.
+                self._fill()
             if item.position >= start:
                 yield item
 
@@ -190,40 +201,54 @@ class Pipeline:
             try:
                 element = next(self._iterator)
             except StopIteration:
-                self._check_names()
+                self._check_end()
                 self.count = self._position
                 return False
+            except tf.errors.DataLossError:
+                raise  # The file is broken, and more than one image of it.
             except tf.errors.OpError as error:
-                self._errors += 1
-                if self._errors == MAX_ERRORS:
-                    raise
-                self._waiting.append(self._failed(error))
+                self._failing = in_one_line(error)
+                if self._elements and self._seen == self._elements:
+                    raise self._ended() from error
+                self._waiting.extend(self._failed(self._failing))
             else:
-                self._errors = 0
+                self._failing = None
                 self._waiting.extend(self._items(element))
                 self._largest = max(self._largest, len(self._waiting))
+            self._seen += 1
         return True
 
-    def _check_names(self):
+    def _check_end(self):
+        """Raises if images may be missing, as what was lost now is lost for good."""
+        missing = self._seen < self._elements
+        if missing or (self._failing and not self._elements):
+            raise self._ended()
         if self.names is not None and self._position != len(self.names):
-            raise ValueError(
-                "Argument `files` must have one name for each image. Received: "
-                f"{len(self.names)} names and {self._position} images."
-            )
+            raise _wrong_number_of_names(len(self.names), self._position)
+
+    def _ended(self):
+        return RuntimeError(
+            f"Argument `dataset` ended after {self._position} images, and may have "
+            f"more: {self._failing or f'its cardinality is {self._elements}'}. Call "
+            "again when it can be read. If it is complete say so, "
+            "`dataset.apply(tf.data.experimental.assert_cardinality(n))`."
+        )
 
     def _failed(self, error):
-        if self._batched and self.names is not None:
-            raise ValueError(
-                f"Image {self._position} of argument `dataset`, or one of its batch, "
-                "cannot be read, and which of them is not known. Pass the dataset "
-                f"as it is before `batch`, or the list of files. ({error})"
-            )
-        name = self._file(self._position)
-        return Item(self._position, name, None, None, in_one_line(error))
+        """The items of an element that cannot be read."""
+        count = self._largest if self._batched else 1
+        if self.names is not None:
+            count = max(1, min(count, len(self.names) - self._position))
+        reason = f"the image or one of its batch: {error}" if self._batched else error
+        for position in range(self._position, self._position + count):
+            yield Item(position, self._name(position), None, None, reason)
 
-    def _file(self, position):
-        known = self.names is not None and position < len(self.names)
-        return self.names[position] if known else ""
+    def _name(self, position):
+        if self.names is None:
+            return ""
+        if position >= len(self.names):
+            raise _wrong_number_of_names(len(self.names), f"at least {position + 1}")
+        return self.names[position]
 
     def _items(self, element):
         """The items of an element, a batch or not."""
@@ -234,33 +259,59 @@ class Pipeline:
         names = None
         if self._named:
             *parts, names = parts
+            names = np.ravel(names)
         inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(tuple(parts))
         for row in range(len(tree.flatten(inputs)[0])):
             position = self._position + row
-            name = self._file(position) if names is None else _as_text(names[row])
-            image = tree.map_structure(lambda x, row=row: x[row], inputs)
-            label = None if labels is None else labels[row]
+            name = self._name(position) if names is None else as_text(names[row])
+            image, label = tree.map_structure(
+                lambda x, row=row: None if x is None else x[row], (inputs, labels)
+            )
             yield Item(position, name, image, label, None)
 
 
-def _is_batched(spec, declared):
+def _check_order(dataset, cardinality):
+    """Raises if the images do not come to an end, or not in one order each time."""
+    if cardinality == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "Argument `dataset` is endless. Pass `dataset.take(n)`, or leave out "
+            "`repeat()`."
+        )
+    waiting = [dataset]
+    while waiting:
+        one = waiting.pop()
+        reshuffles = getattr(one, "_reshuffle_each_iteration", False)
+        if reshuffles or dataset.options().deterministic is False:
+            raise ValueError(
+                "Argument `dataset` must bring the images in the same order each time, "
+                "or a job cannot go on after a kill: leave out `shuffle`, pass "
+                "`shuffle=False` to `image_dataset_from_directory`, and leave "
+                "`deterministic` alone."
+            )
+        waiting += one._inputs() if hasattr(one, "_inputs") else []
+
+
+def _is_batched(spec, cam):
     first = spec[0] if isinstance(spec, tuple) else spec
-    rank = tree.flatten(first)[0].shape.rank
-    if rank is None:
+    shape = tree.flatten(first)[0].shape
+    if shape.rank is None:
         raise ValueError(
             "Argument `dataset` must have images with a known number of axes: set the "
             "shape, `image.set_shape([None, None, 3])`, where they are read. Received: "
             f"dataset.element_spec={spec}"
         )
-    if declared is None:
-        return rank > 3
-    return rank == len(tree.flatten(declared)[0].shape)
+    taken = cam.signature
+    if taken is not None:
+        return shape.rank == len(tree.flatten(taken)[0].shape)
+    # A model that does not say what it takes: most take images.
+    only_first_is_free = shape[:1] == [None] and shape[1:].is_fully_defined()
+    return only_first_is_free or shape.rank > 3
 
 
-def _as_text(name):
-    """A name as text that can be written, also if it is none."""
-    name = os.fsencode(name) if isinstance(name, str) else name
-    return name.decode("utf-8", "backslashreplace")
+def _batch_size(spec):
+    """The number of images in each batch, 1 where it is not known."""
+    first = spec[0] if isinstance(spec, tuple) else spec
+    return tree.flatten(first)[0].shape[0] or 1
 
 
 def _is_named(spec):
@@ -271,14 +322,18 @@ def _is_named(spec):
 def _names(files, named, count):
     if files is None:
         return None
-    files = [_as_text(os.fspath(file)) for file in files]
+    files = [as_text(file) for file in _paths("files", files)]
     if named:
         raise ValueError(
             "Argument `files` names images that the dataset names, too: leave it out."
         )
     if count not in (None, len(files)):
-        raise ValueError(
-            "Argument `files` must have one name for each image. Received: "
-            f"{len(files)} names and {count} images."
-        )
+        raise _wrong_number_of_names(len(files), count)
     return files
+
+
+def _wrong_number_of_names(names, images):
+    return ValueError(
+        "Argument `files` must have one name for each image. Received: "
+        f"{names} names and {images} images."
+    )

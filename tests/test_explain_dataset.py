@@ -4,12 +4,12 @@ import csv
 import functools
 import io
 import itertools
-import json
 import pathlib
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import keras
@@ -20,7 +20,7 @@ import tensorflow as tf
 from conftest import make_classifier, randomize
 
 import keras_gradcam as kg
-from keras_gradcam import shards, sources
+from keras_gradcam import identity, shards
 from keras_gradcam.explanations import Explainer, Explanation, Failure
 
 L = keras.layers
@@ -56,7 +56,9 @@ def _bytes(folder):
 def _index(folder):
     rows = []
     for path in sorted(pathlib.Path(folder).glob("*.csv")):
-        rows += list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
+        rows += list(
+            csv.DictReader(io.StringIO(path.read_bytes().decode(), newline=""))
+        )
     return rows
 
 
@@ -233,6 +235,11 @@ def test_xla_compiles_once_and_pads_the_rest(x, tmp_path):
     assert sizes == [4, 4, 4, 4]
     expected = kg.GradCAM(cam.model)(x[:11])
     np.testing.assert_allclose(_heatmaps(tmp_path), expected, atol=1e-5)
+    # Also where a part of the job has no full batch.
+    before = _bytes(tmp_path)
+    (tmp_path / "shard-00001.csv").unlink()
+    job(kg.GradCAM(cam.model, jit_compile=True), _dataset(x[:11]), tmp_path)
+    assert _bytes(tmp_path) == before
 
 
 # Files.
@@ -317,22 +324,23 @@ def test_an_element_that_raises_costs_no_other(cam, x, tmp_path):
     np.testing.assert_allclose(_heatmaps(tmp_path), cam(good), atol=1e-6)
 
 
-def test_a_batch_that_raises_is_one_entry(cam, x, tmp_path):
-    with pytest.warns(UserWarning, match="1 of 33 images"):
-        job(cam, _failing(x, [9]).batch(5), tmp_path)
+@pytest.mark.parametrize("names", [None, [f"{n}.png" for n in range(COUNT)]])
+def test_a_batch_that_raises_costs_all_of_it(cam, x, tmp_path, names):
+    with pytest.warns(UserWarning, match="5 of 37 images"):
+        job(cam, _failing(x, [9]).batch(5), tmp_path, files=names)
     index = _index(tmp_path)
-    assert [n for n, row in enumerate(index) if row["error"]] == [5]
+    failed = [row for row in index if row["error"]]
+    assert [int(row["position"]) for row in failed] == [5, 6, 7, 8, 9]
+    assert all("the image or one of its batch" in row["error"] for row in failed)
+    assert [row["file"] for row in index] == (names or [""] * COUNT)
     good = np.concatenate([x[:5], x[10:]])
     np.testing.assert_allclose(_heatmaps(tmp_path), cam(good), atol=1e-6)
 
 
-def test_a_batch_that_raises_leaves_names_unknown(cam, x, tmp_path):
-    names = [f"{n}.png" for n in range(COUNT)]
-    _raises(
-        ValueError,
-        "Image 5 of argument `dataset`, or one of its batch, cannot be read",
-        lambda: job(cam, _failing(x, [9]).batch(5), tmp_path, files=names),
-    )
+def test_a_first_batch_that_raises_has_its_size_where_that_is_known(cam, x, tmp_path):
+    with pytest.warns(UserWarning, match="5 of 35 images"):
+        job(cam, _failing(x, [2]).batch(5, drop_remainder=True), tmp_path)
+    np.testing.assert_allclose(_heatmaps(tmp_path), cam(x[5:35]), atol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:.*images could not be explained")
@@ -376,28 +384,136 @@ def test_a_map_that_is_not_finite_is_a_failure(x):
 
 
 def test_what_is_wrong_with_every_image_raises(x, tmp_path):
-    def broken(file):
-        raise OSError("the disk is gone")
-
-    cam = kg.GradCAM(make_classifier())
-    files = [f"{n}.png" for n in range(150)]
-    _raises(
-        RuntimeError,
-        "None of the first 100 images could be explained",
-        lambda: job(cam, files, tmp_path, load=broken),
-    )
     model = Undeclared()
     _raises(
         ValueError,
         "range 0 to 3",
-        lambda: job(kg.GradCAM(model, target=9), _dataset(x), tmp_path / "other"),
+        lambda: job(kg.GradCAM(model, target=9), _dataset(x), tmp_path),
+    )
+    cam = kg.GradCAM(make_classifier())
+    _raises(
+        RuntimeError,
+        "The last 3 images in a row could not be explained",
+        lambda: job(cam, _dataset(np.full_like(x[:3], np.nan)), tmp_path / "few"),
+    )
+    assert not (tmp_path / "few/finished.json").exists()
+
+
+def test_the_first_image_may_be_the_bad_one(x, tmp_path):
+    def elements():
+        yield x[0][:, :, :2]
+        yield from x[1:5]
+
+    spec = tf.TensorSpec((16, 12, None))
+    dataset = tf.data.Dataset.from_generator(elements, output_signature=spec)
+    with pytest.warns(UserWarning, match="1 of 5"):
+        job(kg.GradCAM(Undeclared()), dataset, tmp_path)
+
+
+@pytest.mark.parametrize("shard_size", [10, 100])
+@pytest.mark.parametrize("start", [0, 73])
+def test_an_outage_is_no_fault_of_the_images(x, tmp_path, shard_size, start):
+    """They are tried again."""
+    reachable = False
+
+    def load(file):
+        if int(file) >= start and not reachable:
+            raise OSError("the disk is gone")
+        return x[int(file) % COUNT]
+
+    cam = kg.GradCAM(make_classifier())
+    files = [str(n) for n in range(150)]
+    run = functools.partial(
+        job, cam, files, tmp_path, load=load, shard_size=shard_size, max_failures=40
+    )
+    _raises(RuntimeError, "The last 40 images in a row", run)
+    assert not [row for row in _index(tmp_path) if int(row["position"]) > start]
+    reachable = True
+    summary = run()
+    assert summary.failed == 0
+    rows = list(kg.read_explanations(tmp_path))
+    assert [int(row["position"]) for row in rows] == list(range(150))
+
+
+def test_any_number_may_fail_where_that_is_meant(x, tmp_path):
+    cam = kg.GradCAM(make_classifier())
+    broken = np.full((200, *x.shape[1:]), np.nan, "float32")
+    broken[-1] = x[0]
+    with pytest.warns(UserWarning, match="199 of 200"):
+        job(cam, _dataset(broken), tmp_path, max_failures=None)
+
+
+def test_failed_images_are_tried_again_on_demand(cam, pictures, tmp_path):
+    whole = pictures[3].read_bytes()
+    pictures[3].write_text("no picture")
+    with pytest.warns(UserWarning, match="1 of 12 images"):
+        job(cam, pictures, tmp_path / "out")
+    pictures[3].write_bytes(whole)
+    assert job(cam, pictures, tmp_path / "out") == (0, 0)
+    assert job(cam, pictures, tmp_path / "out", retry_failed=True) == (10, 0)
+    images = np.stack([kg.load_image(path, (16, 12)) for path in pictures])
+    np.testing.assert_allclose(_heatmaps(tmp_path / "out"), cam(images), atol=1e-6)
+
+
+def _records(x, path):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for image in x:
+            writer.write(image.tobytes())
+
+
+def _parsed(*paths):
+    records = tf.data.TFRecordDataset(list(map(str, paths)))
+    return records.map(
+        lambda record: tf.reshape(tf.io.decode_raw(record, "float32"), (16, 12, 3))
     )
 
 
-def test_a_pipeline_that_only_raises_comes_to_an_end(cam, tmp_path, x, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_ERRORS", 7)
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        job(cam, _failing(x, list(range(10, 30))), tmp_path)
+def test_a_pipeline_that_cannot_be_read_on_raises(cam, x, tmp_path):
+    """Such as a file that is missing for a while: its iterator only raises."""
+    _records(x[:20], tmp_path / "a")
+    _records(x[20:], tmp_path / "b")
+    out = tmp_path / "out"
+    parts = [tmp_path / "a", tmp_path / "b"]
+    parts[1].rename(tmp_path / "away")
+    _raises(RuntimeError, "No such file", lambda: job(cam, _parsed(*parts), out))
+    assert len(list(out.glob("*.csv"))) == 2
+    (tmp_path / "away").rename(parts[1])
+    job(cam, _parsed(*parts), out)
+    np.testing.assert_allclose(_heatmaps(out), cam(x), atol=1e-6)
+
+
+def test_a_damaged_record_raises(cam, x, tmp_path):
+    _records(x, tmp_path / "a")
+    damaged = bytearray((tmp_path / "a").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / "a").write_bytes(damaged)
+    with pytest.raises(tf.errors.DataLossError):
+        job(cam, _parsed(tmp_path / "a"), tmp_path / "out")
+
+
+def test_a_pipeline_that_ends_early_is_not_finished(cam, x, tmp_path):
+    def elements(limit):
+        for n, image in enumerate(x):
+            if n == limit:
+                raise OSError("gone")
+            yield image
+
+    def dataset(limit):
+        return tf.data.Dataset.from_generator(
+            lambda: elements(limit), output_signature=tf.TensorSpec((16, 12, 3))
+        )
+
+    known = tf.data.experimental.assert_cardinality(COUNT)
+    for name, change in [("unknown", lambda d: d), ("known", lambda d: d.apply(known))]:
+        out = tmp_path / name
+        with pytest.raises((RuntimeError, tf.errors.OpError)):
+            job(cam, change(dataset(25)), out)
+        assert not (out / "finished.json").exists()
+        job(cam, change(dataset(None)), out)
+        np.testing.assert_allclose(_heatmaps(out), cam(x), atol=1e-6)
+    # A last image that is broken, of a dataset that knows how many it has.
+    with pytest.warns(UserWarning, match="1 of 37"):
+        job(cam, _failing(x, [COUNT - 1]), tmp_path / "last")
 
 
 # Kills, and going on.
@@ -640,6 +756,12 @@ kg.explain_dataset(true, dataset, sys.argv[1] + "/true", verbose=0)
 rows = list(kg.read_explanations(sys.argv[1] + "/true"))
 found = np.stack([row["heatmap"] for row in rows])
 np.testing.assert_allclose(found, plain(x, target=labels), atol=1e-6)
+with strategy.scope():
+    jitted = kg.GradCAM(cam.model, jit_compile=True)
+kg.explain_dataset(jitted, dataset, sys.argv[1] + "/jitted", verbose=0)
+rows = list(kg.read_explanations(sys.argv[1] + "/jitted"))
+found = np.stack([row["heatmap"] for row in rows])
+np.testing.assert_allclose(found, expected, atol=1e-6)
 assert set(used) >= {{("explanations", n) for n in range({devices})}}, used
 assert {{n for _, n in used}} == set(range({devices})), used
 """
@@ -745,10 +867,8 @@ def test_missing_labels_and_wrong_numbers_of_names(cam, x, tmp_path):
 
 def test_reading_what_is_not_there(cam, x, tmp_path):
     _raises(FileNotFoundError, "no job.json", lambda: kg.read_explanations(tmp_path))
-    bad = np.full_like(x[:3], np.nan)
     for format in shards.FORMATS:
-        with pytest.warns(UserWarning, match="3 of "):
-            job(cam, _dataset(bad), tmp_path / format, format=format)
+        job(cam, _dataset(x[:0]), tmp_path / format, format=format)
         _raises(
             ValueError,
             "has no heatmap",
@@ -756,13 +876,262 @@ def test_reading_what_is_not_there(cam, x, tmp_path):
         )
 
 
-def test_settings_are_told_as_text(cam, x, tmp_path):
-    cam = kg.GradCAM(cam.model, target=_first_score, smooth="tta")
-    job(cam, _dataset(x[:2]), tmp_path)
-    settings = json.loads((tmp_path / "job.json").read_text())
-    assert settings["target"] == f"{__name__}._first_score"
-    assert " at 0x" not in json.dumps(settings)
+def test_settings_are_the_same_in_every_process(cam, x, tmp_path):
+    script = """
+import functools, json, sys
+sys.path[:0] = {paths!r}
+import numpy as np, tensorflow as tf
+from conftest import make_classifier
+import keras_gradcam as kg
+
+def pick(outputs, k):
+    return outputs[:, k]
+
+cam = kg.GradCAM(make_classifier(), target=functools.partial(pick, k=2), smooth="tta",
+    activation=lambda x: x + {number})
+x = tf.data.Dataset.from_tensors(np.ones((16, 12, 3), "float32"))
+kg.explain_dataset(cam, x, sys.argv[1], verbose=0)
+"""
+    here = pathlib.Path(__file__).parent
+    codes = [
+        script.format(paths=[str(here), str(here.parent)], number=number)
+        for number in (1, 1, 2)
+    ]
+    done = [
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)],
+            check=False,
+            capture_output=True,
+        )
+        for code in codes
+    ]
+    assert [one.returncode for one in done] == [0, 0, 1]
+    assert b"holds a job of other settings, {'activation'" in done[2].stderr
+
+
+def test_functions_differ_by_what_they_do():
+    def made(number):
+        return lambda y: y[:, number]
+
+    different = [
+        made(1),
+        made(2),
+        functools.partial(made, 1),
+        functools.partial(made, number=1),
+        _first_score,
+        lambda y: y[:, 1],
+        lambda y: y[:, 1] + 1,
+        lambda y: y[:, 1] + sum(n for n in (1, 2)),
+    ]
+    assert len({identity.told(one) for one in different}) == len(different)
+    assert identity.told(made(1)) == identity.told(made(1))
+    assert not any(" at 0x" in identity.told(one) for one in different)
+
+
+def test_models_differ_by_what_they_are_and_not_by_their_names():
+    def made(activation, layer=L.Conv2D):
+        layers = [layer(2, 3, activation=activation), L.Flatten(), L.Dense(2)]
+        return keras.Sequential([keras.Input((8, 8, 1)), *layers])
+
+    assert identity.of_model(made("relu")) == identity.of_model(made("relu"))
+    assert identity.of_model(made("relu")) != identity.of_model(made("tanh"))
+    assert identity.of_texts(["1", "11"]) != identity.of_texts(["11", "1"])
+    ones = np.ones(4)
+    assert identity.of_arrays([ones]) != identity.of_arrays([ones.reshape(2, 2)])
+    assert identity.of_model(Undeclared()) == identity.of_model(Undeclared())
 
 
 def _first_score(outputs):
     return outputs[:, 0]
+
+
+# What users meet.
+
+
+def test_workers_that_start_at_once_do_not_disturb_each_other(x, tmp_path):
+    files = [str(n) for n in range(8)]
+    cams = [kg.GradCAM(make_classifier()) for _ in range(4)]
+    for turn in range(3):
+        errors = []
+
+        def work(worker, turn=turn, errors=errors):
+            try:
+                job(
+                    cams[worker],
+                    files,
+                    tmp_path / str(turn),
+                    load=lambda file: x[int(file)],
+                    shard_size=2,
+                    worker=worker,
+                    num_workers=4,
+                )
+            except Exception as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert _heatmaps(tmp_path / str(turn)).shape == (8, 16, 12)
+        assert not list((tmp_path / str(turn)).glob("*.part"))
+
+
+def test_parts_that_a_kill_left_behind_are_removed(cam, x, tmp_path):
+    (tmp_path / "shard-00001.tfrecord.0123.part").write_text("a part")
+    job(cam, _dataset(x), tmp_path)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_odd_names_of_files(cam, x, tmp_path):
+    names = ["a,b", 'c"d', "e\nf", "g\rh", "caf\udce9.png", " i ", ""]
+    for format in shards.FORMATS:
+        out = tmp_path / format
+        job(cam, _dataset(x[:7]), out, files=names, format=format)
+        found = [row["file"].numpy().decode() for row in kg.read_explanations(out)]
+        assert found == [*names[:4], "caf\\xe9.png", *names[5:]]
+        assert [row["file"] for row in _index(out)] == found
+
+
+def test_odd_things_that_load_returns(x, tmp_path):
+    def load(file):
+        return {
+            "array": x[0],
+            "list": x[0].tolist(),
+            "tensor": tf.constant(x[0]),
+            "double": x[0].astype("float64"),
+            "picture": PIL.Image.fromarray((255 * x[0]).astype("uint8")),
+            "three": (x[0], 1, 2),
+            "one": (x[0],),
+            "none": None,
+            "text": "text",
+        }[file]
+
+    files = ["array", "list", "tensor", "double", "picture"]
+    cam = kg.GradCAM(make_classifier())
+    with pytest.warns(UserWarning, match="4 of 9"):
+        job(cam, [*files, "three", "one", "none", "text"], tmp_path, load=load)
+    pixels = (255 * x[0]).astype("uint8").astype("float32")
+    expected = cam(np.stack([x[0]] * 4 + [pixels]))
+    np.testing.assert_allclose(_heatmaps(tmp_path), expected, atol=1e-5)
+
+
+def test_an_image_without_a_label_is_one_failure(cam, x, tmp_path):
+    true = kg.GradCAM(cam.model, target="true")
+
+    def load(file):
+        return x[0] if file == "2" else (x[0], 1)
+
+    with pytest.warns(UserWarning, match="1 of 5"):
+        job(true, [str(n) for n in range(5)], tmp_path, load=load)
+    assert "no label" in _index(tmp_path)[2]["error"]
+
+
+def test_labels_of_several_outputs_and_names_with_an_axis(cam, x, tmp_path):
+    names = np.array([[f"{n}"] for n in range(COUNT)])
+    labels = {"a": np.zeros(COUNT), "b": np.ones(COUNT)}
+    job(cam, _dataset(x, labels, names).batch(5), tmp_path)
+    rows = list(kg.read_explanations(tmp_path))
+    assert [row["file"].numpy().decode() for row in rows] == names[:, 0].tolist()
+
+
+def test_the_device_is_the_caller_s(cam, x, tmp_path, monkeypatch):
+    threads = set()
+    explanations = cam.explanations
+
+    def spied(*args):
+        threads.add(threading.get_ident())
+        return explanations(*args)
+
+    monkeypatch.setattr(cam, "explanations", spied, raising=False)
+    job(cam, _dataset(x), tmp_path)
+    assert threads == {threading.get_ident()}
+
+
+def test_shuffled_datasets_are_refused(cam, x, tmp_path):
+    options = tf.data.Options()
+    options.deterministic = False
+    for dataset in (
+        _dataset(x).shuffle(10),
+        _dataset(x).shuffle(10).map(lambda x: x).batch(4).prefetch(1),
+        _dataset(x).with_options(options),
+    ):
+        _raises(
+            ValueError,
+            "the same order each time",
+            lambda dataset=dataset: job(cam, dataset, tmp_path),
+        )
+    once = _dataset(x).shuffle(10, seed=1, reshuffle_each_iteration=False)
+    job(cam, once, tmp_path)
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_too_few_names_raise_before_any_is_wrong(cam, x, tmp_path, count):
+    names = list("abcd")[:count]
+    _raises(
+        ValueError,
+        "one name for each image",
+        lambda: job(cam, _dataset(x[:8]).batch(4), tmp_path, files=names, shard_size=2),
+    )
+    assert not (tmp_path / "finished.json").exists()
+
+
+def test_a_string_is_no_list_of_names(cam, x, tmp_path):
+    _raises(
+        TypeError,
+        "a list of files, by name",
+        lambda: job(cam, _dataset(x), tmp_path, files="a" * COUNT),
+    )
+
+
+def test_arrays_and_generators_of_names(cam, pictures, tmp_path):
+    expected = cam(np.stack([kg.load_image(path, (16, 12)) for path in pictures]))
+    for n, files in enumerate((np.array(list(map(str, pictures))), iter(pictures))):
+        job(cam, files, tmp_path / f"out{n}", shard_size=np.int64(5))
+        np.testing.assert_allclose(_heatmaps(tmp_path / f"out{n}"), expected, atol=1e-6)
+
+
+def test_signals_of_a_subclassed_model(tmp_path):
+    class Signals(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.parts = [L.Conv1D(4, 3), L.GlobalAveragePooling1D(), L.Dense(3)]
+
+        def call(self, x):
+            for part in self.parts:
+                x = part(x)
+            return x
+
+    x = np.random.default_rng(0).random((9, 20, 2), "float32")
+    cam = kg.GradCAM(Signals())
+    job(cam, _dataset(x).batch(4), tmp_path / "batches")
+    # What it was called with is known now.
+    job(cam, _dataset(x), tmp_path / "single")
+    for name in ("batches", "single"):
+        np.testing.assert_allclose(_heatmaps(tmp_path / name), cam(x), atol=1e-6)
+
+
+def test_the_folder_of_the_user(cam, x, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    job(cam, _dataset(x[:3]), "~/maps [1]")
+    assert (tmp_path / "maps [1]/finished.json").exists()
+    assert _heatmaps("~/maps [1]").shape == (3, 16, 12)
+    with pytest.raises(TypeError):
+        job(cam, _dataset(x[:3]), None)
+
+
+def test_an_empty_file_of_settings_is_none(cam, x, tmp_path):
+    (tmp_path / "job.json").write_text("")
+    job(cam, _dataset(x[:3]), tmp_path)
+    assert _heatmaps(tmp_path).shape == (3, 16, 12)
+
+
+def test_a_shard_whose_data_is_gone_is_written_again(cam, x, tmp_path):
+    job(cam, _dataset(x), tmp_path)
+    before = _bytes(tmp_path)
+    (tmp_path / "shard-00002.tfrecord").unlink()
+    (tmp_path / "shard-7.csv").write_text("a stranger")
+    assert job(cam, _dataset(x), tmp_path) == (10, 0)
+    (tmp_path / "shard-7.csv").unlink()
+    assert _bytes(tmp_path) == before
