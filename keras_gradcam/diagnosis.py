@@ -138,9 +138,9 @@ def checks(heatmaps, outputs, logits):
     return ops.stack([empty, broken, doubtful])
 
 
-def are_finite(heatmaps):
-    """Whether each sample's maps are free of NaN and infinity: bool `(batch,)`."""
-    return functools.reduce(operator.and_, [_finite(maps) for maps in heatmaps])
+def are_finite(tensors):
+    """Whether each sample of tensors is free of NaN and infinity: bool `(batch,)`."""
+    return functools.reduce(operator.and_, [_finite(tensor) for tensor in tensors])
 
 
 def _count(flags):

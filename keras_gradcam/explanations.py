@@ -1,5 +1,6 @@
 """Explanations of single images: what cannot be explained stops none of the others."""
 
+import itertools
 import os
 import re
 from typing import Any, NamedTuple
@@ -94,29 +95,25 @@ class Explainer:
         labels = labels or [None] * len(images)
         if self._needs_labels and all(label is None for label in labels):
             arguments.class_of(None)
-        results = [self._fault(*pair) for pair in zip(images, labels, strict=True)]
-        sound = [n for n, fault in enumerate(results) if fault is None]
-        for numbers in _of_one_shape(images, sound):
-            chosen = [images[n] for n in numbers]
-            given = [labels[n] for n in numbers] if self._needs_labels else None
-            for n, result in zip(numbers, self._of_batch(chosen, given), strict=True):
+        results: list = [Failure("the image has no label")] * len(images)
+        for kind, numbers in _of_one_kind(images, self._labelled(labels)).items():
+            chosen = [images[n] for n in numbers], [labels[n] for n in numbers]
+            for n, result in zip(numbers, self._of_kind(kind, *chosen), strict=True):
                 results[n] = result
         if self._error is not None and not self._works and len(images) > 1:
             raise self._error
         return results
 
-    def _fault(self, image, label):
-        """What is seen of an image before the model runs, `None` if nothing."""
-        if self._needs_labels and label is None:
-            return Failure("the image has no label")
-        leaves = [np.asarray(x) for x in tree.flatten(image)]
-        shapes = [x.shape for x in leaves]
-        if self._shapes and not _all_fit(shapes, self._shapes):
-            wanted = ", ".join(map(str, self._shapes))
-            return Failure(f"shape {', '.join(map(str, shapes))}, expected {wanted}")
-        if not all(np.isfinite(x).all() for x in leaves if x.dtype.kind == "f"):
-            return Failure("the image holds NaN or infinity")
-        return None
+    def _labelled(self, labels):
+        """The numbers of the images that have a label, all where none is needed."""
+        pairs = enumerate(labels)
+        return [n for n, x in pairs if x is not None or not self._needs_labels]
+
+    def _of_kind(self, kind, images, labels):
+        if self._shapes and not _all_fit(kind.shapes, self._shapes):
+            told = [", ".join(map(str, x)) for x in (kind.shapes, self._shapes)]
+            return [Failure(f"shape {told[0]}, expected {told[1]}")] * len(images)
+        return self._of_batch(images, labels if self._needs_labels else None)
 
     def _of_batch(self, images, labels):
         try:
@@ -136,7 +133,7 @@ class Explainer:
         return results
 
     def _explained(self, images, labels):
-        batch = tree.map_structure(lambda *rows: np.stack(rows), *images)
+        batch = tree.map_structure(lambda *rows: _stacked(rows), *images)
         target = None if labels is None else arguments.class_of(np.stack(labels))
         length = len(images)
         if self.cam.jit_compile:
@@ -148,7 +145,7 @@ class Explainer:
         made = self.cam.explanations(batch, target)
         self._works = True
         made = tree.map_structure(lambda x: x.numpy()[:length], made)
-        return [_one(made, n) for n in range(length)]
+        return [_one(made, n, image) for n, image in enumerate(images)]
 
 
 def check_cam(cam):
@@ -193,19 +190,65 @@ def _all_fit(shapes, expected):
     )
 
 
-def _of_one_shape(images, numbers):
-    """Lists of the numbers of those images that can run as one batch."""
+class _Kind(NamedTuple):
+    """What images must have in common to run as one batch."""
+
+    paths: tuple
+    shapes: tuple
+    dtypes: tuple
+
+
+def _kind(image):
+    if isinstance(image, np.ndarray):
+        return _Kind((), (image.shape,), (image.dtype,))
+    found = [(path, np.asarray(x)) for path, x in tree.flatten_with_path(image)]
+    leaves = [x for _, x in found]
+    return _Kind(
+        tuple(path for path, _ in found),
+        tuple(x.shape for x in leaves),
+        tuple(x.dtype for x in leaves),
+    )
+
+
+def _of_one_kind(images, numbers):
+    """Lists of the numbers of those images that can run as one batch, by `_Kind`."""
     groups: dict = {}
     for n in numbers:
-        paths = tree.flatten_with_path(images[n])
-        key = tuple((path, np.shape(x), str(np.asarray(x).dtype)) for path, x in paths)
-        groups.setdefault(key, []).append(n)
-    return groups.values()
+        groups.setdefault(_kind(images[n]), []).append(n)
+    return groups
 
 
-def _one(made, n):
+def _is_finite(image):
+    leaves = map(np.asarray, tree.flatten(image))
+    return all(np.isfinite(x).all() for x in leaves if x.dtype.kind == "f")
+
+
+def _stacked(arrays):
+    """Stacks arrays, without a copy where they are just the rows of one array."""
+    first, whole = arrays[0], getattr(arrays[0], "base", None)
+    if (
+        isinstance(whole, np.ndarray)
+        and whole.shape == (len(arrays), *first.shape)
+        and whole.dtype == first.dtype
+        and all(map(_is_row, arrays, itertools.repeat(whole), itertools.count()))
+    ):
+        return whole
+    return np.stack(arrays)
+
+
+def _is_row(array, whole, number):
+    start = whole.__array_interface__["data"][0] + number * whole.strides[0]
+    return (
+        array.base is whole
+        and array.strides == whole.strides[1:]
+        and array.__array_interface__["data"][0] == start
+    )
+
+
+def _one(made, n, image):
     if not made["finite"][n]:
-        return Failure("the heatmap holds NaN or infinity")
+        what = "heatmap" if _is_finite(image) else "image"
+        return Failure(f"the {what} holds NaN or infinity")
     number = int(made["classes"][n])
     return Explanation(
         made["heatmaps"][n], None if number < 0 else number, made["scores"][n]

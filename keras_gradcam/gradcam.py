@@ -237,7 +237,7 @@ class GradCAM(keras.Model):
             `(batch,)`, -1 where the target is a callable; `"scores"`, float32
             `(batch,)`, or `(batch, n)` for n maps of each sample: the target's score,
             which is a logit where these are found; and `"finite"`, bool `(batch,)`,
-            whether the maps of a sample are free of NaN and infinity.
+            whether a sample and its maps are free of NaN and infinity.
         """
         return self._run("explanations", images, target)
 
@@ -607,7 +607,7 @@ class GradCAM(keras.Model):
             "heatmaps": made,
             "classes": question.scorer.explained_classes(outputs),
             "scores": observation.scores,
-            "finite": finite,
+            "finite": finite & diagnosis.are_finite(tree.flatten(images)),
         }
 
     def _one_or_list(self, values):

@@ -252,7 +252,7 @@ class Pipeline:
 
     def _items(self, element):
         """The items of an element, a batch or not."""
-        element = tree.map_structure(lambda x: x.numpy(), element)
+        element = tree.map_structure(_as_array, element)
         if not self._batched:
             element = tree.map_structure(lambda x: np.asarray(x)[None], element)
         parts = element if isinstance(element, tuple) else (element,)
@@ -261,13 +261,26 @@ class Pipeline:
             *parts, names = parts
             names = np.ravel(names)
         inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(tuple(parts))
-        for row in range(len(tree.flatten(inputs)[0])):
+        length = len(tree.flatten(inputs)[0])
+        pairs = zip(_rows(inputs, length), _rows(labels, length), strict=True)
+        for row, (image, label) in enumerate(pairs):
             position = self._position + row
             name = self._name(position) if names is None else as_text(names[row])
-            image, label = tree.map_structure(
-                lambda x, row=row: None if x is None else x[row], (inputs, labels)
-            )
             yield Item(position, name, image, label, None)
+
+
+def _as_array(tensor):
+    # The memory of the tensor: nobody writes to it.
+    return (
+        tensor.numpy() if tensor.dtype == tf.string else np.asarray(memoryview(tensor))
+    )
+
+
+def _rows(structure, length):
+    """The samples of a structure of arrays, `None` for each if it is `None`."""
+    if structure is None or isinstance(structure, np.ndarray):
+        return [None] * length if structure is None else list(structure)
+    return [tree.map_structure(lambda x, n=n: x[n], structure) for n in range(length)]
 
 
 def _check_order(dataset, cardinality):
