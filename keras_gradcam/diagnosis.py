@@ -131,9 +131,10 @@ def checks(heatmaps, outputs, logits):
         hold NaN or infinity, and 1 where probabilities are explained although logits
         were asked for.
     """
-    layers = tree.flatten(heatmaps)
-    empty = sum(_count(ops.all(maps == 0, axis=_axes(maps))) for maps in layers)
-    broken = sum(_count(~_finite(maps)) for maps in layers)
+    # Zero only for zeros, and finite only without NaN and infinity: one pass for both.
+    totals = [ops.sum(ops.abs(x), axis=_axes(x)) for x in tree.flatten(heatmaps)]
+    empty = sum(_count(total == 0) for total in totals)
+    broken = sum(_count(~ops.isfinite(total)) for total in totals)
     doubtful = ops.cast(logits and _are_probabilities(outputs), "int32")
     return ops.stack([empty, broken, doubtful])
 

@@ -4,6 +4,7 @@
 `perturbation.py`.
 """
 
+import functools
 import inspect
 from typing import Any, NamedTuple
 
@@ -93,16 +94,23 @@ def check(method):
             f"Evidence {row.evidence!r} is of the input: set the attribute `place` of "
             f"the callable to 'input'. Received: method={method!r}"
         )
-    parameters = list(inspect.signature(KINDS[row.evidence]).parameters.values())[2:]
+    options = _options(row.evidence)
     try:
-        inspect.Signature(parameters).bind(**method.evidence_options)
+        options.bind(**method.evidence_options)
     except TypeError as error:
-        takes = ", ".join(str(parameter) for parameter in parameters) or "none"
+        takes = ", ".join(map(str, options.parameters.values())) or "none"
         raise TypeError(
             f"Evidence {row.evidence!r}: {error}. Its options are: {takes}. Set the "
             "attribute `evidence_options` of the callable to a dict of these. "
             f"Received: method={method!r}"
         ) from None
+
+
+@functools.cache
+def _options(kind):
+    """The signature of a kind's options. Each call of a `GradCAM` asks."""
+    parameters = list(inspect.signature(KINDS[kind]).parameters.values())[2:]
+    return inspect.Signature(parameters)
 
 
 def gather(question, kind="gradients", **options):

@@ -16,7 +16,6 @@ from keras_gradcam.explanations import Explainer, Failure
 
 # What of a `GradCAM` decides what its maps are.
 SETTINGS = (
-    "layer",
     "method",
     "target",
     "activation",
@@ -149,6 +148,8 @@ def explain_dataset(
     folder.begin({**_facts(explainer, source), **sizes})
     share = _Share(_done(folder, retry_failed), shard_size, worker, num_workers)
     tally = _Tally(max_failures, verbose)
+    if folder.is_finished() and not retry_failed:
+        return tally.summary()
     with tally.taking_back(folder):
         for number in share.numbers(source):
             items = source.items(number * shard_size, (number + 1) * shard_size)
@@ -194,6 +195,7 @@ def _facts(explainer, source):
         "files": identity.of_texts(source.names or ()),
         "model": identity.of_model(cam.model),
         "weights": identity.of_arrays(w.value for w in cam.model.weights),
+        "layer": identity.told(cam.layer if spec is not None else cam.asked_layer),
         **{name: identity.told(getattr(cam, name)) for name in SETTINGS},
     }
 

@@ -112,15 +112,14 @@ class Explainer:
     def _of_kind(self, kind, images, labels):
         if self._shapes and not _all_fit(kind.shapes, self._shapes):
             told = [", ".join(map(str, x)) for x in (kind.shapes, self._shapes)]
-            return [Failure(f"shape {told[0]}, expected {told[1]}")] * len(images)
+            return [Failure(f"shape {told[0][:200]}, expected {told[1]}")] * len(images)
         return self._of_batch(images, labels if self._needs_labels else None)
 
     def _of_batch(self, images, labels):
         try:
             return self._explained(images, labels)
-        except tf.errors.ResourceExhaustedError:
-            raise
-        except (ValueError, TypeError, tf.errors.OpError) as error:
+        # Any other error of TensorFlow's is the device's, or the memory's.
+        except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
             if len(images) > 1:
                 return self._one_by_one(images, labels)
             self._error = error
@@ -160,6 +159,12 @@ def check_cam(cam):
             "Argument `cam` must not have a class for each image of one batch: set "
             "`target='true'` and let the data bring the classes along. Received: "
             f"target={arguments.short(cam.target)}"
+        )
+    if cam.normalize == "batch":
+        raise ValueError(
+            "Argument `cam` must make maps that do not depend on the others of their "
+            "batch. Take `normalize='max'`, or raw maps, `normalize=None`. Received: "
+            "normalize='batch'"
         )
     if cam.makes_several_maps:
         raise ValueError(

@@ -88,14 +88,15 @@ class Focus:
 
     def names(self):
         """Name of the place, or a list of names."""
-        return self._given() if self.view is None else self._shaped(self.view.names)
+        return self.given() if self.view is None else self._shaped(self.view.names)
 
     def layer_names(self):
         """Name of the layer, or a list of names, as a `layer` argument."""
         # The name of an input may be another one when a model is loaded.
-        return self.names() if self.view and self.view.layers else self._given()
+        return self.names() if self.view and self.view.layers else self.given()
 
-    def _given(self):
+    def given(self):
+        """What was passed as `layer`, layers by their names."""
         given = self.layer if self.several else [self.layer]
         return self._shaped([getattr(layer, "name", layer) for layer in given])
 

@@ -301,6 +301,11 @@ class GradCAM(keras.Model):
         return self._focus.several and self.fuse is None
 
     @property
+    def asked_layer(self):
+        """What was passed as `layer`: a name, a list of names, or `None`."""
+        return self._focus.given()
+
+    @property
     def head(self):
         """What the model's only output ends in: "softmax", "sigmoid" or `None`."""
         return self._focus.view and self._focus.view.anatomy.head
@@ -330,6 +335,11 @@ class GradCAM(keras.Model):
             Dict with `"heatmaps"` and `"predictions"` as the call computes them, or
             what `explanations` returns; each with its shape and no values.
         """
+        if part not in ("heatmaps", "explanations"):
+            raise ValueError(
+                "Argument `part` must be 'heatmaps' or 'explanations'. Received: "
+                f"part={part!r}"
+            )
         static, tensors = self._request(part, images, target)
         signature = self._signature(static, tensors)
         graph = self._graphs.trace(static, signature, self._is_compiled(part))

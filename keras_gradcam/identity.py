@@ -36,12 +36,18 @@ def told(value):
     if isinstance(value, functools.partial):
         parts = [value.func, *value.args, *sorted(value.keywords.items())]
         return f"partial({', '.join(str(told(part)) for part in parts)})"
+    if hasattr(value, "options"):
+        return [value.name, *told(sorted(value.options.items()))]
     if hasattr(value, "__code__"):
         return f"{value.__module__}.{value.__qualname__} {_digest(_code(value))}"
     if isinstance(value, (list, tuple)):
         return [told(one) for one in value]
-    if value is None or isinstance(value, (bool, int)):
-        return value
+    return value if value is None or isinstance(value, (bool, int)) else _text(value)
+
+
+def _text(value):
+    if isinstance(value, np.ndarray):
+        return f"array {value.shape} {of_arrays([value])}"
     # Without the address in memory.
     return re.sub(r" at 0x[0-9a-f]+", "", str(value))
 

@@ -116,8 +116,8 @@ def colorize(heatmap, colormap="jet"):
 
     Args:
         heatmap: Array of shape `(..., H, W)`, values in `[0, 1]`, or in `[-1, 1]` for a
-            diverging colormap. NaN and infinity are drawn mid-gray: a broken heatmap
-            must not look like a cold one.
+            diverging colormap; or bytes, `uint8` from 0 to 255. NaN and infinity are
+            drawn mid-gray: a broken heatmap must not look like a cold one.
         colormap: String, the name of a matplotlib colormap, or a
             `matplotlib.colors.Colormap`. For signed heatmaps choose one that
             matplotlib lists as diverging, such as `"coolwarm"`, `"seismic"` or
@@ -286,8 +286,8 @@ def guess_range(image):
 
 def _as_heatmap(heatmap):
     heatmap = _as_array("heatmap", heatmap)
-    # Maps that `GradCAM(output_dtype="uint8")` has written as bytes.
-    unit = 255 if heatmap.dtype == np.uint8 else 1
+    # Maps that `GradCAM(output_dtype="uint8")` has written as bytes, and no masks.
+    unit = 255 if heatmap.dtype == np.uint8 and heatmap.max(initial=0) > 1 else 1
     heatmap = heatmap.astype(np.float32) / unit
     if heatmap.ndim < 2:
         raise ValueError(

@@ -109,10 +109,9 @@ def rounding(values):
 
 
 def _divide(maps, by):
-    # Divided where there is something to divide by, and without an epsilon: raw maps of
-    # 1e-12 are real. A NaN stays visible, as NaN is not equal to 0.
-    empty = ops.equal(by, 0.0)
-    return ops.where(empty, ops.zeros_like(maps), maps / ops.where(empty, 1.0, by))
+    # Without an epsilon: raw maps of 1e-12 are real. What is divided by 1 instead of 0
+    # is 0 itself. A NaN stays visible, as NaN is not equal to 0.
+    return maps / ops.where(ops.equal(by, 0.0), 1.0, by)
 
 
 def _peak(maps, axes):

@@ -41,8 +41,7 @@ def read_explanations(out_dir, partial=False):
             "Argument `out_dir` must be a folder that `explain_dataset` has written "
             f"to. Received: out_dir='{out_dir}', which has no job.json"
         )
-    finished = folder.finished() or {"shards": None}
-    if not partial and len(folder.shards()) != finished["shards"]:
+    if not partial and not folder.is_finished():
         raise ValueError(
             "The job is not finished: call `explain_dataset` again with the same "
             "arguments, and with each `worker`, or read what there is with "

@@ -63,6 +63,11 @@ class Folder:
         """Returns a dict with the numbers of `"images"` and `"shards"`, or `None`."""
         return self._read_json("finished.json")
 
+    def is_finished(self):
+        """Whether all shards of a job are there."""
+        finished = self.finished()
+        return finished is not None and len(self.shards()) == finished["shards"]
+
     def begin(self, settings):
         """Notes the settings of a job, or goes on with one of the same settings.
 
@@ -152,7 +157,7 @@ class Folder:
         tf.io.gfile.remove(self.file(number, "csv"))
 
     def _join(self, name):
-        return f"{self.path}/{name}"
+        return tf.io.gfile.join(self.path, name)
 
     def _write(self, name, text):
         path = self._join(name)
@@ -215,7 +220,9 @@ class _TFRecordWriter:
     def write(self, row, heatmap):
         number = -1 if row.class_index is None else row.class_index
         features = {
-            "heatmap": _bytes(heatmap.tobytes()),
+            "heatmap": _bytes(
+                heatmap.astype(heatmap.dtype.newbyteorder("<")).tobytes()
+            ),
             "shape": _ints(heatmap.shape),
             "class": _ints([number]),
             "score": _floats(np.atleast_1d(row.score)),
@@ -251,7 +258,9 @@ class _NumPyWriter:
     def __exit__(self, kind, *error):
         if kind is None:
             with tf.io.gfile.GFile(self._path, "wb") as file:
-                np.save(file, np.stack(self._heatmaps or [np.zeros(0)]))
+                np.save(
+                    file, np.stack(self._heatmaps) if self._heatmaps else np.zeros(0)
+                )
 
     def write(self, row, heatmap):
         first = (self._heatmaps or [heatmap])[0]
