@@ -21,7 +21,7 @@ import tensorflow as tf
 from conftest import make_classifier, randomize
 
 import keras_gradcam as kg
-from keras_gradcam import identity, shards
+from keras_gradcam import explanations, identity, shards
 from keras_gradcam.explanations import Explainer, Explanation, Failure
 
 L = keras.layers
@@ -1098,14 +1098,18 @@ def test_images_of_several_types_keep_their_values(cam, x):
 
 
 def test_rows_of_one_array_are_stacked_as_they_are_given(cam, x):
-    rows = list(x[:4])
+    whole = x[:4].copy()
+    rows = list(whole)
+    assert rows[0].base is whole
     for order in ([0, 1, 2, 3], [3, 2, 1, 0], [0, 0, 1, 2], [1, 2]):
         found = Explainer(cam)([rows[n] for n in order])
         expected = cam(x[order])
         np.testing.assert_allclose([r.heatmap for r in found], expected, atol=1e-6)
-    found = Explainer(cam)(list(x[:4, ::-1]))
-    expected = cam(x[:4, ::-1].copy())
+    found = Explainer(cam)(list(whole[:, ::-1]))
+    expected = cam(whole[:, ::-1].copy())
     np.testing.assert_allclose([r.heatmap for r in found], expected, atol=1e-6)
+    turned = [row.T for row in np.arange(18).reshape(2, 3, 3).copy()]
+    np.testing.assert_array_equal(explanations._stacked(turned), np.stack(turned))
 
 
 def test_labels_are_filled_up_for_xla_too(cam, x, tmp_path):
