@@ -36,7 +36,8 @@ docs-methods: .venv/.test
 
 # The pages that are made from test results.
 docs: .venv/.test
-	$(BIN)/python -m pytest -q tests/test_models.py -k equals_the_reference --write-docs
+	$(BIN)/python docs/file_tables.py
+	$(BIN)/python -m pytest -q tests/model/test_models.py -k equals_the_reference --write-docs
 
 # TensorBoard as the README shows it; needs Debian's chromium.
 screenshots: .venv/.test

@@ -22,6 +22,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras_gradcam as kg
+from keras_gradcam.demo import digit_scenes, tasks, training
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
@@ -110,11 +111,9 @@ def places(count=200):
     """Where the maps of each method are, and whether they add up to the score."""
     from PIL import Image
 
-    from keras_gradcam import demo, scenes
-
     with tempfile.TemporaryDirectory() as out:
-        model = demo.run(demo.digits_task(8000, 2), out, 6, 2)
-    images, labels, boxes = scenes.make_scenes(count, 5, "validation")
+        model = training.run(tasks.digits_task(8000, 2), out, 6, 2)
+    images, labels, boxes = digit_scenes.make_scenes(count, 5, "validation")
     x = images.astype("float32")
     heatmaps, found = {}, {}
     for name in kg.methods.METHODS:

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops, tree
 
-from keras_gradcam import forward
+from keras_gradcam.execution import model_inputs
 from keras_gradcam.gradcam import GradCAM
 
 
@@ -34,7 +34,7 @@ def explain(model, image, target=None, layer=None, **options):
     ```
     """
     cam = GradCAM(model, layer=layer, **options)
-    declared = forward.declared_inputs(model)
+    declared = model_inputs.declared_inputs(model)
     # A model that declares nothing takes images.
     rank = 4 if declared is None else len(getattr(declared, "shape", ()))
     if not isinstance(image, (list, tuple, dict)):

@@ -9,6 +9,12 @@ import pytest
 
 L = keras.layers
 
+TESTS = pathlib.Path(__file__).parent
+ROOT = TESTS.parent
+
+# The map as the formula gives it.
+RAW = {"activation": None, "normalize": None, "resize": False}
+
 
 @pytest.fixture(autouse=True)
 def _seed():
@@ -72,6 +78,21 @@ def assert_unchanged(before, model):
         np.testing.assert_array_equal(old, new)
 
 
+def close(actual, expected, tolerance=1e-5):
+    """Compares relative to the largest expected magnitude."""
+    expected = np.asarray(expected)
+    scale = np.abs(expected).max()
+    assert scale > 0, "comparing with nothing"
+    np.testing.assert_allclose(
+        np.asarray(actual) / scale, expected / scale, rtol=0, atol=tolerance
+    )
+
+
+def graphs_of(cam):
+    """The graphs that the calls of a `GradCAM` have traced."""
+    return list(cam._calls.functions._graphs.values())
+
+
 @pytest.fixture
 def model():
     return make_classifier()
@@ -99,7 +120,7 @@ def _write_models_page(cases):
         f"| {group} | {name} | `{layer}` | {error:.0e} |"
         for group, name, layer, error in cases
     ]
-    page = pathlib.Path(__file__).parents[1] / "docs" / "models.md"
+    page = ROOT / "docs" / "models.md"
     page.write_text("\n".join([MODELS_PAGE, *rows, ""]))
 
 

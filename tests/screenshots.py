@@ -14,7 +14,7 @@ import PIL.Image
 from tensorboard_server import TABS, browser, eventually, tensorboard
 
 import keras_gradcam as kg
-from keras_gradcam import demo
+from keras_gradcam.demo import tasks, training
 
 SCENES = 4000
 EPOCHS = 8
@@ -39,9 +39,9 @@ def main(folder):
 
 def train(log_dir):
     keras.utils.set_random_seed(0)
-    task = demo.digits_task(SCENES)
-    model = demo.build_network(task.images.shape[1:], len(task.class_names))
-    rate = demo._one_cycle(EPOCHS * len(task.train))
+    task = tasks.digits_task(SCENES)
+    model = training.build_network(task.images.shape[1:], len(task.class_names))
+    rate = training._one_cycle(EPOCHS * len(task.train))
     model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
     watch = kg.GradCAMCallback(
         task.images,

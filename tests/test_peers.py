@@ -17,7 +17,7 @@ from peers.comparison import (
 from scipy.ndimage import zoom
 
 import keras_gradcam as kg
-from keras_gradcam import randomness
+from keras_gradcam.arrays.random_numbers import normal
 
 pytest.importorskip("tf_keras_vis")
 
@@ -231,7 +231,7 @@ def test_saliency_is_equal(head):
 
 def test_smoothgrad_averages_magnitudes(monkeypatch):
     normal = np.stack(
-        [randomness.normal(IMAGES.shape[1:], 0, n, "float32") for n in range(SAMPLES)]
+        [normal(IMAGES.shape[1:], 0, n, "float32") for n in range(SAMPLES)]
     )[:, None]
     monkeypatch.setattr(np.random, "normal", lambda mean, std, shape: std * normal)
     options = {"smooth_samples": SAMPLES, "smooth_noise": 0.15}

@@ -20,7 +20,8 @@ from peers.comparison import (
 )
 from torchcam import methods as peer
 
-from keras_gradcam import methods, randomness, targets
+from keras_gradcam import methods, targets
+from keras_gradcam.arrays import random_numbers
 
 NAME = "TorchCAM"
 EQUALS = {
@@ -134,7 +135,9 @@ def noisy_inputs():
     """Our noise on the images, `(batch, channels, height, width)` for each sample."""
     span = np.ptp(IMAGES, (1, 2, 3))[:, None, None, None]
     noise = [
-        0.1 * span * randomness.normal((1, *IMAGES.shape[1:]), 0, n, "float32").numpy()
+        0.1
+        * span
+        * random_numbers.normal((1, *IMAGES.shape[1:]), 0, n, "float32").numpy()
         for n in range(SAMPLES)
     ]
     return [np.ascontiguousarray(np.moveaxis(one, -1, 1)) for one in noise]
@@ -224,7 +227,7 @@ def test_ss_cam_has_other_noise_for_each_channel(masks_are_stretched_last):
     def undone_cam(model, layer):
         cam = make_cam(model, layer)
         cam._distrib = Noise(
-            2.0 * randomness.normal((1, 1, 16, 12), 0, n, "float32").numpy()
+            2.0 * random_numbers.normal((1, 1, 16, 12), 0, n, "float32").numpy()
             for n in range(SAMPLES)
         )
         return cam

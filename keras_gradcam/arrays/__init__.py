@@ -1,0 +1,28 @@
+"""Arithmetic on arrays with a spatial grid: no model, no formula."""
+
+from keras_gradcam.arrays.channels import (
+    grid_axes,
+    most_varying,
+    of_channels,
+    over_grid,
+)
+from keras_gradcam.arrays.precision import as_input, rounding, widened
+from keras_gradcam.arrays.random_numbers import normal, uniform
+from keras_gradcam.arrays.resizing import interpolated, resize
+from keras_gradcam.arrays.value_ranges import divided, stretched
+
+__all__ = [
+    "as_input",
+    "divided",
+    "grid_axes",
+    "interpolated",
+    "most_varying",
+    "normal",
+    "of_channels",
+    "over_grid",
+    "resize",
+    "rounding",
+    "stretched",
+    "uniform",
+    "widened",
+]

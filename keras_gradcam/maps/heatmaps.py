@@ -1,0 +1,222 @@
+"""From a request to heatmaps: evidence, formula, smoothing, fusion, finish."""
+
+from typing import Any, NamedTuple
+
+from keras import ops, tree
+
+from keras_gradcam.evidence import gathering
+from keras_gradcam.maps import fusion, normalization, smoothing
+
+
+class HeatmapConfig(NamedTuple):
+    """How heatmaps are made; hashable, as each has graphs of its own.
+
+    Attributes:
+        method: A `method.Method` or `method.Custom`.
+        smooth: Tuple of `smoothing.Smoothing`.
+        activation: See `GradCAM`.
+        normalize: See `GradCAM`.
+        resize: See `GradCAM`.
+        fuse: See `GradCAM`.
+        output_dtype: See `GradCAM`.
+    """
+
+    method: Any
+    smooth: tuple
+    activation: Any
+    normalize: Any
+    resize: Any
+    fuse: Any
+    output_dtype: Any = None
+
+
+def gather(request, config):
+    """Gathers what the method of the config needs: a `GatheredEvidence`."""
+    method = config.method
+    return gathering.gather(request, method.row.evidence, **method.evidence_options)
+
+
+def raw_maps(request, config, gathered):
+    """Makes the raw maps `(batch, [n,] *grid)` of a request, one a layer output.
+
+    Args:
+        request: A `Request`.
+        config: A `HeatmapConfig`.
+        gathered: What `gather` returned. The choices of a target are made there, on
+            the input as it is.
+
+    Raises:
+        ValueError: If the method returns anything but a map, or a map's parts.
+    """
+    if not config.smooth:
+        return formula_maps(gathered, config)
+
+    def smooth(request):
+        return formula_maps(gather(request, config), config)
+
+    for each in config.smooth:
+        smooth = each.around(smooth)
+    return smooth(request)
+
+
+def formula_maps(gathered, config):
+    """Applies the formula to what was gathered, see `raw_maps`."""
+    reduce = smoothing.reduction(config.smooth)
+
+    def of_score(activations, found, scores):
+        raw = config.method.formula(activations, found, scores)
+        _check_map(config, raw, activations)
+        return reduce(raw) if len(raw.shape) == len(activations.shape) else raw
+
+    def of_layer_output(activations, found):
+        scores = gathered.scores
+        if len(scores.shape) == 1:
+            return of_score(activations, found, scores)
+        several = [
+            of_score(activations, _of_score(found, i), scores[:, i])
+            for i in range(scores.shape[1])
+        ]
+        return ops.stack(several, axis=1)
+
+    pairs = zip(gathered.activations, gathered.evidence, strict=True)
+    return [of_layer_output(*pair) for pair in pairs]
+
+
+def _of_score(found, index):
+    """The evidence of one of several scores."""
+    return tree.map_structure(lambda x: None if x is None else x[:, index], found)
+
+
+def make(request, config):
+    """Makes the heatmaps of a request.
+
+    Returns:
+        Tuple of the list of heatmaps, one for each layer output, or one in all if they
+        are fused, and the `GatheredEvidence` of the inputs as they are.
+    """
+    if config.smooth:
+        # What the formula needs to know is gathered on the changed inputs alone.
+        gathered = gathering.gather(request, "nothing")
+    else:
+        gathered = gather(request, config)
+    raw = raw_maps(request, config, gathered)
+    if config.fuse is None:
+        return _finished(request, config, raw), gathered
+    return [_fused(request, config, raw)], gathered
+
+
+def _finished(request, config, raw):
+    sizes = [
+        _size(config, layer_output, request.inputs)
+        for layer_output in request.layer_outputs
+    ]
+    return [
+        _each_score(
+            one,
+            layer_output,
+            normalization.finish,
+            config.activation,
+            size,
+            config.normalize,
+        )
+        for one, layer_output, size in zip(
+            raw, request.layer_outputs, sizes, strict=True
+        )
+    ]
+
+
+def _size(config, layer_output, inputs):
+    return map_size(config.resize, layer_output, inputs)
+
+
+def _each_score(raw, layer_output, function, *args):
+    """Applies a function of maps `(batch, *grid)` to `(batch, [n,] *grid)`."""
+    if len(raw.shape) == len(layer_output.grid) + 1:
+        return function(raw, *args)
+    several = [function(raw[:, i], *args) for i in range(raw.shape[1])]
+    return ops.stack(several, axis=1)
+
+
+def _fused(request, config, raw):
+    layer_outputs = request.layer_outputs
+    if (
+        len(
+            {
+                (layer_output.input, layer_output.input_axes)
+                for layer_output in layer_outputs
+            }
+        )
+        > 1
+    ):
+        raise ValueError(
+            "Argument `fuse` needs layers whose grids lie over the same axes of the "
+            f"same input. Received: layers {[x.name for x in layer_outputs]}"
+        )
+    size = _size(config, layer_outputs[0], request.inputs) or _largest(
+        raw, layer_outputs
+    )
+    one = [
+        _each_score(
+            each, layer_output, normalization.finish, config.activation, size, "max"
+        )
+        for each, layer_output in zip(raw, layer_outputs, strict=True)
+    ]
+    normalize = normalization.get_normalization(config.normalize)
+    fused = fusion.get(config.fuse)(one)
+    fusion.check_map(fused, config.fuse, one[0])
+    return _each_score(fused, layer_outputs[0], normalize)
+
+
+def _largest(raw, layer_outputs):
+    """The longest of the grids along each axis."""
+    rank = len(layer_outputs[0].grid)
+    shapes = [ops.shape(one)[-rank:] for one in raw]
+    size = shapes[0]
+    for shape in shapes[1:]:
+        pairs = zip(size, shape, strict=True)
+        size = [max(p) if _known(p) else ops.maximum(*p) for p in pairs]
+    return size
+
+
+def _known(lengths):
+    return all(isinstance(length, int) for length in lengths)
+
+
+def _check_map(config, raw, activations):
+    expected, shape = tuple(activations.shape), tuple(getattr(raw, "shape", ()))
+    is_map = len(shape) == len(expected) - 1 and _fit(shape, expected[:-1])
+    # Score-CAM's parts may be of some of the channels.
+    is_parts = len(shape) == len(expected) and _fit(shape[:-1], expected[:-1])
+    if not is_map and not is_parts:
+        raise ValueError(
+            "A callable `method` must return one map for each sample, shape `(batch, "
+            f"*grid)` = {expected[:-1]}, or its parts with one channel each, "
+            f"{expected}. It returned shape {shape}. Received: method={config.method}"
+        )
+    if is_map and any(each.name == "eigen" for each in config.smooth):
+        raise ValueError(
+            "Smoothing 'eigen' takes the first component of the channels that a map is "
+            f"the sum of, and method {config.method!r} does not sum over channels. "
+            "Take another method, or another smoothing."
+        )
+
+
+def _fit(shape, expected):
+    pairs = zip(shape, expected, strict=True)
+    return all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
+def map_size(resize, layer_output, images):
+    """The size that a map is to have, `None` for that of the layer's grid.
+
+    Args:
+        resize: See `GradCAM`.
+        layer_output: The `LayerOutput` that the map is of.
+        images: Structure of tensors, the model's inputs.
+    """
+    if resize is False or (resize is True and layer_output.input is None):
+        return None
+    if resize is not True:
+        return resize
+    shape = ops.shape(tree.flatten(images)[layer_output.input])
+    return [shape[axis] for axis in layer_output.input_axes]

@@ -1,0 +1,60 @@
+"""Random activations and evidence of every kind, as a method takes them."""
+
+import numpy as np
+
+import keras_gradcam as kg
+from keras_gradcam.evidence.gradient_evidence import (
+    Curvature,
+    GuidedAtLayer,
+    Moments,
+    Path,
+)
+
+
+def normal(rng, shape, count=2):
+    return rng.normal(size=(count, *shape)).astype("float32")
+
+
+def _gradients(rng, shape):
+    return normal(rng, shape)
+
+
+def _moments(rng, shape):
+    noisy = normal(rng, (4, *shape))
+    return Moments(*((noisy**n).mean(1) for n in (1, 2, 3)))
+
+
+def _layer_below(rng, shape):
+    small = (*(n // 2 + 1 for n in shape[:-1]), 5)
+    return GuidedAtLayer(normal(rng, small), normal(rng, small), normal(rng, shape))
+
+
+def _terms(rng, shape):
+    small = (*(n // 2 + 1 for n in shape[:-1]), 4)
+    return [normal(rng, shape), normal(rng, small)]
+
+
+EVIDENCE = {
+    "nothing": lambda rng, shape: None,
+    "gradients": _gradients,
+    "pooled": _gradients,
+    "guided": _gradients,
+    "smoothed": _moments,
+    "curvature": lambda rng, shape: Curvature(normal(rng, shape), normal(rng, shape)),
+    "masked": lambda rng, shape: normal(rng, shape[-1:]),
+    "noisy_masked": lambda rng, shape: normal(rng, shape[-1:]),
+    "faded_masked": lambda rng, shape: normal(rng, shape[-1:]),
+    "ablated": lambda rng, shape: normal(rng, shape[-1:]),
+    "guided_at_layer": _layer_below,
+    "path": lambda rng, shape: Path(normal(rng, shape), normal(rng, shape)),
+    "biases": _terms,
+}
+
+
+def facts(name, shape, seed=0, sign=None):
+    """Activations, evidence and scores of two samples, as a method takes them."""
+    rng = np.random.default_rng(seed)
+    activations = normal(rng, shape)
+    activations = activations if sign is None else np.abs(activations)
+    found = EVIDENCE[kg.methods.METHODS[name].row.evidence](rng, shape)
+    return activations, found, normal(rng, ())
