@@ -3,14 +3,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test peers lint bench bench-speed bench-callback bench-channels docs \
+.PHONY: demo test test-all peers lint bench bench-speed bench-callback bench-channels docs \
 	docs-methods screenshots clean
 
 demo: .venv/.demo
 	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m keras_gradcam demo $(ARGS)
 
+PYTEST := $(BIN)/python -m pytest -q -n auto --dist worksteal --durations=10
+
 test: .venv/.test
-	$(BIN)/python -m pytest -q -n auto --dist worksteal --durations=10 $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+# Also what takes long and rarely breaks.
+test-all: .venv/.test
+	$(PYTEST) $(ARGS)
 
 # Our maps next to those of the PyTorch libraries, in an environment of its own.
 peers: .venv-peers/.peers

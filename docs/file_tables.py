@@ -1,4 +1,4 @@
-"""Writes the tables of files in docs/design.md: the first sentence of each docstring."""
+"""Writes the tables of files in docs/design.md from the docstrings of the files."""
 
 import ast
 import pathlib

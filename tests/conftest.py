@@ -6,8 +6,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 L = keras.layers
+
+# What is traced is traced a fifth faster; errors are as they are, their frames are not.
+tf.debugging.disable_traceback_filtering()
 
 TESTS = pathlib.Path(__file__).parent
 ROOT = TESTS.parent
@@ -76,6 +80,29 @@ def assert_unchanged(before, model):
             assert old[key] is new[key] or old[key] == new[key], (layer.name, key)
     for old, new in zip(old_values, new_values, strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+# One method or more for each way of looking at a model; the others take the same ways.
+QUICK_METHODS = {
+    "gradcam",
+    "layercam",
+    "scorecam",
+    "ablationcam",
+    "eigencam",
+    "saliency",
+    "smoothgrad",
+    "integrated_gradients",
+    "guided_gradcam",
+    "fullgrad",
+}
+
+
+def methods_of(names):
+    """Methods as parameters; tests of those that take another's way are slow ones."""
+    return [
+        name if name in QUICK_METHODS else pytest.param(name, marks=pytest.mark.slow)
+        for name in names
+    ]
 
 
 def close(actual, expected, tolerance=1e-5):

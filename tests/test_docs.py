@@ -1,13 +1,11 @@
 """The pages: their code runs, and shows what they say; their links and names exist."""
 
-import ast
 import contextlib
 import importlib
 import io
 import json
 import linecache
 import os
-import pathlib
 import re
 
 import keras

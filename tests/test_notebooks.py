@@ -16,6 +16,7 @@ def test_there_are_notebooks():
     assert [path.stem for path in NOTEBOOKS] == ["quickstart", "shortcut"]
 
 
+@pytest.mark.slow
 @by_name
 def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -230,10 +230,10 @@ def test_saliency_is_equal(head):
 
 
 def test_smoothgrad_averages_magnitudes(monkeypatch):
-    normal = np.stack(
+    drawn = np.stack(
         [normal(IMAGES.shape[1:], 0, n, "float32") for n in range(SAMPLES)]
     )[:, None]
-    monkeypatch.setattr(np.random, "normal", lambda mean, std, shape: std * normal)
+    monkeypatch.setattr(np.random, "normal", lambda mean, std, shape: std * drawn)
     options = {"smooth_samples": SAMPLES, "smooth_noise": 0.15}
     measured = []
     for head in ("gap", "flatten"):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_gradcam.arrays import widened
-from keras_gradcam.evidence import perturbation
+from keras_gradcam.evidence import perturbed_scores
 from keras_gradcam.evidence.gradient_evidence import (
     bias_terms,
     curvature,
@@ -113,10 +113,10 @@ KINDS = {
     "pooled": pooled,
     "smoothed": smoothed,
     "curvature": curvature,
-    "masked": perturbation.masked,
-    "noisy_masked": perturbation.noisy_masked,
-    "faded_masked": perturbation.faded_masked,
-    "ablated": perturbation.ablated,
+    "masked": perturbed_scores.masked,
+    "noisy_masked": perturbed_scores.noisy_masked,
+    "faded_masked": perturbed_scores.faded_masked,
+    "ablated": perturbed_scores.ablated,
     "guided": guided,
     "guided_at_layer": guided_at_layer,
     "path": path,

@@ -21,6 +21,7 @@ from keras_gradcam.execution.forward_pass import (
 )
 from keras_gradcam.execution.graph_traversal import (
     comes_of_variables,
+    constant_value,
     last_operation,
     reached_from,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "UnconnectedError",
     "XLARefusalError",
     "comes_of_variables",
+    "constant_value",
     "differentiation",
     "distribution",
     "graph_loops",

@@ -45,6 +45,7 @@ def digits(tmp_path_factory):
     return out, printed.getvalue().splitlines()
 
 
+@pytest.mark.slow
 def test_a_picture_for_each_epoch(digits):
     out, _ = digits
     names = [f"epoch_{epoch:02d}.png" for epoch in (0, 1)]
@@ -54,6 +55,7 @@ def test_a_picture_for_each_epoch(digits):
     assert (first != second).any()
 
 
+@pytest.mark.slow
 def test_the_contact_sheet_has_a_column_for_each_epoch(digits):
     sheet = keras_gradcam.load_image(digits[0] / "contact_sheet.png")
     columns, rows = 4, 6
@@ -116,7 +118,7 @@ def test_many_epochs_are_thinned_out_on_the_contact_sheet(tmp_path):
     for number in range(30):
         # The heat is on, so the overlay's red tells the epoch.
         heat = np.full((3, 32, 32), number / 29)
-        story.looks.append(Snapshot("", "", heat, ["a"] * 3, labels == 0))
+        story.snapshots.append(Snapshot("", "", heat, ["a"] * 3, labels == 0))
     story.on_train_end()
     sheet = keras_gradcam.load_image(tmp_path / "contact_sheet.png")
     assert sheet.shape[:2] == (48 + 3 * 158 + 6, 8 * 134 + 6)
@@ -133,6 +135,7 @@ def test_the_last_grid_is_fine_enough_to_point_with(size):
     assert model.count_params() < 150_000
 
 
+@pytest.mark.slow
 def test_a_folder_of_pictures_without_tensorboard(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     write_pictures(tmp_path / "in" / "cats", 8, "L", "gray")

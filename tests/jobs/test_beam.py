@@ -137,6 +137,7 @@ def test_output_equals_the_plain_one(model, saved, files, batch_size, options):
     assert -(-11 // batch_size) <= sizes.count <= -(-11 // batch_size) + workers - 1
 
 
+@pytest.mark.slow
 def test_two_processes_load_one_model_each(model, saved, files):
     bad = [str(pathlib.Path(files[0]).parent / "missing.png")]
     rows, failures, metrics = run(

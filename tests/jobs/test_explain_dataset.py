@@ -587,6 +587,7 @@ kg.explain_dataset(cam, list(map(str, range(800))), sys.argv[1], load=load,
 """
 
 
+@pytest.mark.slow
 def test_killed_by_the_system_ten_times_it_goes_on(tmp_path):
     code = KILLED.format(paths=[str(TESTS), str(ROOT)])
 
@@ -654,6 +655,7 @@ def test_a_shard_is_written_anew_where_its_index_is_deleted(cam, pictures, tmp_p
     np.testing.assert_allclose(_heatmaps(tmp_path / "out"), cam(images), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_job_of_other_settings_is_not_mixed_in(x, tmp_path):
     model = make_classifier()
     names = [f"{n}" for n in range(COUNT)]
@@ -787,6 +789,7 @@ assert {{n for _, n in used}} == set(range({devices})), used
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4])
 def test_all_devices_of_a_strategy_are_used(tmp_path, devices):
     """In a process of its own: devices are made once."""
@@ -900,6 +903,7 @@ def test_reading_what_is_not_there(cam, x, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_settings_are_the_same_in_every_process(cam, x, tmp_path):
     script = """
 import functools, json, sys
@@ -954,6 +958,7 @@ def test_functions_differ_by_what_they_do():
     assert not any(" at 0x" in str(fingerprints.told(one)) for one in different)
 
 
+@pytest.mark.slow
 def test_models_differ_by_what_they_are_and_not_by_their_names():
     def made(activation, layer=L.Conv2D):
         layers = [layer(2, 3, activation=activation), L.Flatten(), L.Dense(2)]

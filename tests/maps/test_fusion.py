@@ -79,6 +79,7 @@ def test_a_callable_of_ones_own(images):
     close(lowest, fused(model, images, "product"))
 
 
+@pytest.mark.slow
 def test_with_every_method_of_layers(images):
     model = make_classifier("gap")
     for name, method in kg.methods.METHODS.items():

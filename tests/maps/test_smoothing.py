@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import RAW, L, close, make_classifier, randomize
+from conftest import RAW, L, close, make_classifier, methods_of, randomize
 from random_evidence import facts
 
 import keras_gradcam as kg
@@ -84,6 +84,7 @@ def test_masked_inputs_are_scored_by_the_choice_of_the_clean_one(
     close(found, expected)
 
 
+@pytest.mark.slow
 def test_a_target_with_a_class_for_each_sample_and_chunks(images):
     """Chunks hold several copies of the batch: each sample keeps its own class."""
     model = make_classifier("flatten")
@@ -143,6 +144,7 @@ def test_a_larger_picture_has_no_say_outside_its_frame():
     assert np.abs(larger - plain).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_tta_of_volumes_and_signals():
     for rank, layer in ((1, L.Conv1D), (3, L.Conv3D)):
         shape = (9, 8, 7)[:rank]
@@ -291,7 +293,9 @@ def test_eigen_smoothing_needs_a_sum(images, name):
         cam(images)
 
 
-@pytest.mark.parametrize("name", [n for n in kg.methods.METHODS if n != "random"])
+@pytest.mark.parametrize(
+    "name", methods_of([n for n in kg.methods.METHODS if n != "random"])
+)
 def test_smoothings_combine_with_every_method(images, name):
     model = make_classifier("gap")
     both = [smoothing.noise(samples=2), smoothing.tta(scales=[1.0])]
@@ -303,6 +307,7 @@ def test_smoothings_combine_with_every_method(images, name):
     np.testing.assert_array_equal(maps, cam(images))
 
 
+@pytest.mark.slow
 def test_smooth_saved_and_compiled(images, tmp_path):
     model = make_classifier("flatten")
     for smooth in ("noise", ["eigen", smoothing.tta(scales=[1.0, 1.2])]):

@@ -13,6 +13,7 @@ from conftest import (
     assert_unchanged,
     close,
     make_classifier,
+    methods_of,
     randomize,
     state_of,
 )
@@ -56,7 +57,7 @@ def model_of(rank, head):
 
 
 @pytest.mark.parametrize("rank", [1, 3])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods_of(NAMES))
 def test_signals_and_volumes(name, rank):
     model = model_of(rank, "gap")
     images = images_of(model)
@@ -69,7 +70,7 @@ def test_signals_and_volumes(name, rank):
     assert (np.abs(heatmaps - other).max() < 1e-6) == blind
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods_of(NAMES))
 def test_a_model_is_left_as_it_was(images, name):
     model = make_classifier("gap")
     model(images)
@@ -78,7 +79,7 @@ def test_a_model_is_left_as_it_was(images, name):
     assert_unchanged(before, model)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods_of(NAMES))
 def test_half_precision(images, name):
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -97,7 +98,7 @@ def test_half_precision(images, name):
     assert np.quantile(apart, 0.97) < 0.02
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods_of(NAMES))
 def test_several_scores_are_those_of_each(images, name):
     """A target with n scores gives n maps: those that each would give alone."""
     model = make_classifier("gap")
@@ -109,7 +110,7 @@ def test_several_scores_are_those_of_each(images, name):
     assert len(cam.diagnose(images[:2])) == 2
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods_of(NAMES))
 def test_a_map_does_not_depend_on_its_batch(images, name):
     model = make_classifier("gap")
     cam = kg.GradCAM(model, method=name, target=1, chunk_size=8, **RAW)
@@ -125,7 +126,7 @@ def test_a_map_does_not_depend_on_its_batch(images, name):
 FLIPPED = [n for n in NAMES if n not in ("random", "smoothgradcam++", "smoothgrad")]
 
 
-@pytest.mark.parametrize("name", [n for n in FLIPPED if n != "sscam"])
+@pytest.mark.parametrize("name", methods_of([n for n in FLIPPED if n != "sscam"]))
 def test_a_flipped_twin_gives_the_flipped_map(images, name):
     model, twin = make_classifier("gap"), make_classifier("gap")
     twin.set_weights([w[::-1] if w.ndim == 4 else w for w in model.get_weights()])
@@ -134,7 +135,7 @@ def test_a_flipped_twin_gives_the_flipped_map(images, name):
     close(flipped[:, ::-1], maps)
 
 
-@pytest.mark.parametrize("name", [n for n in FLIPPED if n != "sscam"])
+@pytest.mark.parametrize("name", methods_of([n for n in FLIPPED if n != "sscam"]))
 def test_a_transposed_twin_gives_the_transposed_map(images, name):
     model = make_classifier("gap")
     twin = keras.models.clone_model(model, input_tensors=keras.Input((12, 16, 3)))
@@ -146,7 +147,7 @@ def test_a_transposed_twin_gives_the_transposed_map(images, name):
     close(np.swapaxes(swapped(np.swapaxes(images, 1, 2)), 1, 2), maps)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods_of(NAMES))
 def test_a_model_of_any_size(name):
     inputs = keras.Input((None, None, 3))
     x = L.Conv2D(4, 3, activation="relu")(inputs)
@@ -179,7 +180,7 @@ class Subclassed(keras.Model):
         return self.dense(self.pool(self.features(images)))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods_of(NAMES))
 def test_a_subclassed_model(images, name):
     model = Subclassed()
     model(images)
@@ -227,7 +228,7 @@ def two_inputs():
     return randomize(keras.Model([ages, image], L.Dense(3, name="last")(x)))
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n != "cam"])
+@pytest.mark.parametrize("name", methods_of([n for n in NAMES if n != "cam"]))
 @pytest.mark.parametrize("smooth", [None, "noise"])
 def test_two_inputs(name, smooth):
     """The map is that of a model of the image alone, the other input being a number."""
@@ -270,6 +271,7 @@ def test_an_input_by_its_name():
         kg.GradCAM(model, "conv", method="saliency")
 
 
+@pytest.mark.slow
 def test_whole_numbers_as_input():
     inputs = keras.Input((12, 10, 3), dtype="uint8")
     x = L.Conv2D(4, 3, activation="relu")(L.Rescaling(1 / 255)(inputs))
@@ -284,7 +286,7 @@ def test_whole_numbers_as_input():
                 kg.GradCAM(model, method=name)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods_of(NAMES))
 @pytest.mark.parametrize("smooth", [None, "noise"])
 def test_bytes_for_a_model_that_takes_floats(name, smooth):
     """What most users have: the model casts pixels itself, and so do we."""
@@ -338,7 +340,7 @@ def test_a_residual_layer_is_ablated_alone():
     close(cam(images), expected, tolerance=1e-4)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods_of(NAMES))
 def test_tokens_of_a_transformer(name):
     """A grid of tokens behind a class token."""
     inputs = keras.Input((8, 8, 3))
@@ -420,6 +422,7 @@ def test_channels_first(images):
         close(first, last)
 
 
+@pytest.mark.slow
 def test_several_layers_with_every_method(images):
     model = make_classifier("gap")
     for name in NAMES:
@@ -432,6 +435,7 @@ def test_several_layers_with_every_method(images):
             np.testing.assert_allclose(maps, alone, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gradcam", "scorecam", "guided_gradcam", "sscam"])
 def test_served_without_the_package(images, name, tmp_path):
     model = make_classifier("gap")
@@ -464,6 +468,7 @@ def test_predict_and_several_devices(images, name):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_another_method_at_any_time(images):
     """`method` may be set: also one that lies over the input, and back."""
     model = make_classifier("gap")
@@ -802,6 +807,7 @@ def test_a_second_look_at_a_compiled_call(images):
     assert "conv2d" in str(kg.layers(model, images))
 
 
+@pytest.mark.slow
 def test_double_precision_behind_single_inputs(images):
     keras.config.set_dtype_policy("float64")
     try:
@@ -1029,6 +1035,7 @@ def test_wrong_chunk_sizes_raise_at_once(model, chunk_size):
         kg.GradCAM(model, chunk_size=chunk_size)
 
 
+@pytest.mark.slow
 def test_the_default_chunk_fits_the_memory():
 
     sizes = {}

@@ -4,12 +4,13 @@ import keras
 import numpy as np
 import pytest
 import replicas
-from conftest import RAW, close, make_classifier
+from conftest import RAW, close, make_classifier, methods_of
 from keras import tree
 from random_evidence import EVIDENCE, facts
 
 import keras_gradcam as kg
 from keras_gradcam.evidence import gathering
+from keras_gradcam.methods.method import ROWS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* of the maps are all zeros")
 
@@ -43,7 +44,7 @@ def by_replica(name, activations, found, scores, **options):
 
 def test_every_method_has_a_replica():
     assert set(METHODS) == set(replicas.METHODS)
-    assert {row.evidence for row in kg.method.ROWS.values()} <= set(gathering.KINDS)
+    assert {row.evidence for row in ROWS.values()} <= set(gathering.KINDS)
     assert set(EVIDENCE) == set(gathering.KINDS)
     assert len(METHODS) >= 24
 
@@ -249,7 +250,7 @@ def test_random_is_noise_of_its_seed():
     assert np.abs(maps[0][0] - maps[0][1]).max() > 0.1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods_of(NAMES))
 def test_by_name_saved_and_compiled(images, name, tmp_path):
     model = make_classifier("gap")
     cam = kg.GradCAM(model, method=name, target=1)
@@ -374,7 +375,7 @@ def _raw(name, model, images, target):
     return kg.GradCAM(model, layer, name, target, **RAW)(images).numpy()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods_of(NAMES))
 def test_linear_in_the_score(images, name):
     head = "gap" if name == "cam" else "flatten"
     model = make_classifier(head, activation=None)
@@ -384,7 +385,7 @@ def test_linear_in_the_score(images, name):
     assert (difference < 1e-5) == (name in LINEAR)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", methods_of(NAMES))
 def test_indifferent_to_the_unit_of_the_score(images, name):
     head = "gap" if name == "cam" else "flatten"
     model = make_classifier(head, activation=None)

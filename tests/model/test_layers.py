@@ -299,6 +299,7 @@ def test_a_map_has_the_size_of_what_the_layer_looks_at(shape, network, expected)
     assert kg.GradCAM(model)(x).shape == (2, *expected)
 
 
+@pytest.mark.slow
 def test_predict_under_a_strategy_with_two_devices(tmp_path):
     """In a process of its own: devices are made once."""
     import subprocess

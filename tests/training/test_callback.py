@@ -343,7 +343,7 @@ def test_regions_stay_with_their_samples(data):
     chosen = kg.GradCAMCallback(
         *data, samples="random", seed=3, boxes=boxes, num_samples=5
     )
-    for sample, box in zip(chosen._chosen, chosen._regions, strict=True):
+    for sample, box in zip(chosen._chosen.samples, chosen._chosen.regions, strict=True):
         np.testing.assert_array_equal(sample.inputs, data[0][sample.number])
         np.testing.assert_array_equal(box, boxes[sample.number])
 
@@ -557,6 +557,7 @@ def test_a_training_that_begins_anew_has_a_run_of_its_own(data, tmp_path):
     assert steps_of(tmp_path, "gradcam-3") == [-1, 0]
 
 
+@pytest.mark.slow
 def test_one_trace_for_three_fits_and_twenty_epochs(data, tmp_path):
     class Counts(L.Layer):
         listening = False
@@ -653,6 +654,7 @@ def test_a_full_disk_warns_once_and_training_goes_on(tmp_path):
     assert steps == sorted(steps)
 
 
+@pytest.mark.slow
 def test_a_full_disk_can_stop_the_training(tmp_path):
     done = run_on_a_full_disk(tmp_path, "raise")
     assert done.returncode != 0

@@ -62,6 +62,7 @@ def test_training_is_bit_identical(data, tmp_path, options):
     assert history.history == without(logged.history)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("update_freq", ["epoch", "batch", 7])
 def test_with_the_tensorboard_callback(data, tmp_path, order, update_freq):
@@ -139,6 +140,7 @@ print(history["gradcam_peak"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_crash_and_a_resumed_training(tmp_path, order):
     crashed = run(CRASH, tmp_path, order, "yes")
@@ -161,6 +163,7 @@ def test_with_steps_per_execution(data, tmp_path):
     assert steps_of(tmp_path) == [0, 6, 9, 13, 16, 20]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"target": "both"}])
 def test_with_xla(data, tmp_path, options):
     model = make_trainable(jit_compile=True)
@@ -268,6 +271,7 @@ assert not kept and "gradcam_peak" in logs
 """
 
 
+@pytest.mark.slow
 def test_with_several_devices(tmp_path):
     done = run(MIRRORED, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -337,6 +341,7 @@ def test_with_several_inputs(tmp_path):
         np.testing.assert_array_equal(drawn[7:224:14, 7:168:14], expected)
 
 
+@pytest.mark.slow
 def test_works_without_the_tensorboard_package(tmp_path):
     code = """
 sys.modules["tensorboard"] = None
@@ -376,6 +381,7 @@ print(max(resident[10:]) - resident[10])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_epochs(tmp_path):
     done = run(MEMORY, tmp_path)

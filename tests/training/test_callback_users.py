@@ -57,13 +57,15 @@ def test_labels_in_a_list(data, form, place):
     images, labels = data
     labels = list(labels) if form == "numbers" else list(np.eye(4)[labels])
     arguments = ((images, labels),) if place == "tuple" else (images, labels)
-    assert kg.GradCAMCallback(*arguments)._labels == list(data[1][:8])
+    assert kg.GradCAMCallback(*arguments)._chosen.labels == list(data[1][:8])
 
 
 def test_labels_of_several_outputs_are_passed_over(data):
     for labels in ([data[1], data[1]], {"a": data[1], "b": data[1]}):
-        assert kg.GradCAMCallback((data[0], labels))._labels == [None] * 8
-    assert kg.GradCAMCallback((data[0], {"a": data[1]}))._labels == list(data[1][:8])
+        assert kg.GradCAMCallback((data[0], labels))._chosen.labels == [None] * 8
+    assert kg.GradCAMCallback((data[0], {"a": data[1]}))._chosen.labels == list(
+        data[1][:8]
+    )
 
 
 def test_images_that_cannot_be_drawn_as_they_are(data):
@@ -248,6 +250,7 @@ def test_a_layer_that_is_dead_at_first_gets_its_scale_later(data):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_shared", [True, False])
 def test_a_new_training_has_a_color_scale_of_its_own(data, tmp_path, is_shared):
     """Also where the last one did not get beyond its first epoch, and for a twin."""

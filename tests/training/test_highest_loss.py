@@ -28,6 +28,7 @@ def find(data, count, model):
     return hardest.find()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "labels", "options"),
     [

@@ -63,6 +63,7 @@ def server(request, trained):
         yield server
 
 
+@pytest.mark.slow
 def test_tags_and_samples(server):
     tags = server.tags("images")
     assert {run: list(of_run) for run, of_run in tags.items()} == {
@@ -81,6 +82,7 @@ def test_tags_and_samples(server):
 
 
 # PNG is exact. Between two epochs more than a tenth of the range changes.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "last", "tolerance"), [("short", 2, 3), ("long", 13, 0)]
 )
@@ -107,6 +109,7 @@ def test_numbers_are_served_as_they_were_written(server, trained, run, last):
     assert list(numbers["gradcam/peak"]) == list(range(-1, last + 1))
 
 
+@pytest.mark.slow
 def test_without_the_option_ten_steps_are_served(trained):
     with tensorboard(trained.log_dir / "long") as server:
         eventually(server.last_steps, {"gradcam": 13}.__eq__)
@@ -155,6 +158,7 @@ def page(trained):
             yield page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tab", TABS.values(), ids=TABS)
 def test_the_slider_of_a_card_leads_through_all_steps(trained, page, tab):
     page.goto(tab.address)
