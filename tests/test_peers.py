@@ -243,7 +243,7 @@ def test_smoothgrad_averages_magnitudes(monkeypatch):
         measured.append(difference(ours, theirs))
         linear = make_classifier(head, activation=None)
         span = np.ptp(IMAGES, (1, 2, 3), keepdims=True)
-        slopes = [_slopes(linear, IMAGES + 0.15 * span * one) for one in normal]
+        slopes = [_slopes(linear, IMAGES + 0.15 * span * one) for one in drawn]
         assert apart(np.abs(slopes).mean(0).max(-1), theirs) < EQUAL
         assert apart(np.abs(np.mean(slopes, 0)).max(-1), ours) < EQUAL
     assert_documented("tf-keras-vis", "Saliency, smooth_samples above 0", max(measured))
