@@ -17,8 +17,10 @@ def colorize(heatmap, colormap="jet"):
 
     Args:
         heatmap: Array of shape `(..., H, W)`, values in `[0, 1]`, or in `[-1, 1]` for a
-            diverging colormap; or bytes, `uint8` from 0 to 255. NaN and infinity are
-            drawn mid-gray: a broken heatmap must not look like a cold one.
+            diverging colormap. Bytes are 255 times the value, as `GradCAM(output_dtype=
+            "uint8")` returns them, whatever their maximum; a mask of zeros and ones is
+            drawn as booleans. NaN and infinity are drawn mid-gray: a broken heatmap
+            must not look like a cold one.
         colormap: String, the name of a matplotlib colormap, or a
             `matplotlib.colors.Colormap`. For signed heatmaps choose one that
             matplotlib lists as diverging, such as `"coolwarm"`, `"seismic"` or
@@ -96,8 +98,8 @@ def overlay(
 
 def _as_heatmap(heatmap):
     heatmap = as_array("heatmap", heatmap)
-    # Maps that `GradCAM(output_dtype="uint8")` has written as bytes, and no masks.
-    unit = 255 if heatmap.dtype == np.uint8 and heatmap.max(initial=0) > 1 else 1
+    # By the type alone: a faint map must not be drawn as a mask of zeros and ones.
+    unit = 255 if heatmap.dtype == np.uint8 else 1
     heatmap = heatmap.astype(np.float32) / unit
     if heatmap.ndim < 2:
         raise ValueError(

@@ -428,6 +428,22 @@ def test_colorize_takes_a_colormap_of_any_length():
     assert colors[0, :, 0].tolist() == [0, 0, 255, 255]
 
 
+@pytest.mark.parametrize("peak", [0, 1, 2, 254, 255])
+@pytest.mark.parametrize("colormap", ["jet", "coolwarm"])
+def test_colorize_takes_bytes_as_255ths(peak, colormap):
+    """Also faint ones, whose bytes are zeros and ones like those of a mask."""
+    faint = np.array([[0, peak]], np.uint8)
+    expected = colorize([[0, peak / 255]], colormap)
+    np.testing.assert_array_equal(colorize(faint, colormap), expected)
+    batch = np.stack([faint, np.full_like(faint, 200)])
+    np.testing.assert_array_equal(colorize(batch, colormap)[0], expected)
+
+
+def test_colorize_takes_masks_of_booleans():
+    mask = np.array([[False, True]])
+    np.testing.assert_array_equal(colorize(mask), colorize([[0.0, 1.0]]))
+
+
 @pytest.mark.parametrize("colormap", ["jet", "coolwarm"])
 def test_colorize_draws_broken_values_gray(colormap):
     colors = colorize([[np.nan, np.inf, -np.inf, 1.0]], colormap)[0]
@@ -918,6 +934,23 @@ def test_arguments_are_not_changed(draw, dtype):
     draw(image, heatmap)
     np.testing.assert_array_equal(image, before[0])
     np.testing.assert_array_equal(heatmap, before[1])
+
+
+@pytest.mark.parametrize("name", ["overlay", "panel", "show"])
+def test_faint_bytes_are_drawn_as_255ths(name):
+    faint = np.eye(6, 8, dtype=np.uint8)
+    pictures = [DRAWERS[name](PIXELS, h) for h in (faint, faint / np.float32(255))]
+    np.testing.assert_array_equal(
+        *(map(drawn, pictures) if name == "show" else pictures)
+    )
+
+
+def test_faint_bytes_are_drawn_in_a_batch_as_alone():
+    faint, strong = np.eye(6, 8, dtype=np.uint8), np.full((6, 8), 200, np.uint8)
+    batch = overlay(np.stack([PIXELS] * 2), np.stack([faint, strong]))
+    np.testing.assert_array_equal(batch[0], overlay(PIXELS, faint))
+    # 0.7 of one of 255 changes a pixel by 0.7 at most.
+    assert np.abs(batch[0].astype(int) - PIXELS).max() <= 1
 
 
 # Pictures of several.
