@@ -22,6 +22,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras_gradcam as kg
+from keras_gradcam import pictures
 from keras_gradcam.demo import digit_scenes, tasks, training
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
@@ -32,6 +33,13 @@ PAGES = ("methods.md", "choosing.md")
 # What the sum of a raw map is, where that is known, behind average pooling and one
 # dense layer.
 ADDS_UP = ("gradcam", "xgradcam", "hirescam", "shapleycam", "integrated_gradients")
+
+# What is measured: all methods, and an option that matters to the place of the heat.
+MEASURED = {
+    **kg.methods.METHODS,
+    'fullgrad(rescale="channel")': kg.methods.fullgrad(rescale="channel"),
+    "fullgrad(rescale=None)": kg.methods.fullgrad(rescale=None),
+}
 
 NEEDS = {
     "nothing": "activations",
@@ -83,9 +91,9 @@ def costs(size=96, batch=4):
 
     passes()
     found = {}
-    for name in kg.methods.METHODS:
+    for name, method in MEASURED.items():
         # What comes after the pooling is one dense layer, as CAM asks for.
-        cam = kg.GradCAM(model, method=name, target=0)
+        cam = kg.GradCAM(model, method=method, target=0)
         first = _seconds(lambda cam=cam: cam.trace(images))
         once = _seconds(lambda cam=cam: cam(images).numpy())
         before, times = passes(), [once]
@@ -116,8 +124,8 @@ def places(count=200):
     images, labels, boxes = digit_scenes.make_scenes(count, 5, "validation")
     x = images.astype("float32")
     heatmaps, found = {}, {}
-    for name in kg.methods.METHODS:
-        cam = kg.GradCAM(model, method=name, target="true")
+    for name, method in MEASURED.items():
+        cam = kg.GradCAM(model, method=method, target="true")
         heatmaps[name] = maps = _predicted(cam, x, labels)
         found[name] = {
             "pointing": round(kg.metrics.pointing_accuracy(maps, boxes), 3),
@@ -126,10 +134,10 @@ def places(count=200):
         if name in ADDS_UP:
             found[name]["gap"] = _gap(model, name, x[:50], labels[:50])
         print(name, found[name], flush=True)
-    shown = kg.panels.grid(
+    shown = pictures.grid(
         [
-            kg.panels.headed(_picture(images[0], maps[0]), name)
-            for name, maps in heatmaps.items()
+            pictures.headed(_picture(images[0], heatmaps[name][0]), name)
+            for name in kg.methods.METHODS
         ],
         columns=6,
     )
@@ -152,7 +160,7 @@ def _predicted(cam, x, labels):
 
 
 def _picture(image, heatmap):
-    return kg.panels.enlarge(kg.overlay(image, heatmap), 128)
+    return pictures.enlarge(kg.overlay(image, heatmap), 128)
 
 
 def _gap(model, name, x, labels):

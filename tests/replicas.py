@@ -250,12 +250,16 @@ def stretched(raw):
     return out
 
 
-def fullgrad(image, products, score=None):
-    """Srinivas 2019, equation 8: magnitudes of all products, channel by channel."""
+def fullgrad(image, products, score=None, rescale="layer"):
+    """Srinivas 2019, equation 8: magnitudes of all products, rescaled and resized."""
     raw = np.zeros(image.shape[:-1], np.float64)
-    for product in products:
+    for product in map(np.abs, products):
         for k in range(product.shape[-1]):
-            raw += linear(stretched(np.abs(product[..., k])), raw.shape)
+            if rescale == "channel":
+                scaled = stretched(product[..., k])
+            else:
+                scaled = (stretched(product) if rescale else product)[..., k]
+            raw += linear(scaled, raw.shape)
     return raw
 
 

@@ -109,24 +109,40 @@ def integrated_gradients(inputs, path, scores):
 
 
 @method("biases", place="input")
-def fullgrad(inputs, terms, scores):
+def fullgrad(inputs, terms, scores, rescale="layer"):
     """FullGrad: what the input and all biases of the network add to the score.
 
     `map = sum_c psi(x_c dy/dx_c) + sum_lk psi(b_lk dy/db_lk)` over all biases of layers
-    l with a grid like that of the input, `psi` being the magnitude, stretched to [0, 1]
-    for each channel and resized. The shift of a batch normalization is a bias, and so
-    is the offset of a rescaling. Biases of tokens, of single frames and of what is
-    inside of loops have no place, and are left out. `terms` is the list of these
-    products, each on the grid where it arises.
+    l with a grid like that of the input, `psi` being the magnitude, rescaled and
+    resized. The shift of a batch normalization is a bias, and so is the offset of a
+    rescaling. Biases of tokens, of single frames and of what is inside of loops have no
+    place, and are left out. `terms` is the list of these products, each on the grid
+    where it arises.
 
     Choose it to see the input and all layers at once in one picture.
 
+    Args:
+        rescale: What is stretched to [0, 1] from its least to its largest magnitude:
+            `"layer"`, the input and each layer with all their channels, as the authors'
+            code does it, or `"channel"`, each channel by itself, so that weak ones
+            count as much as strong ones. `None` rescales nothing: layers with large
+            products count more. Defaults to `"layer"`.
+
     Reference:
-        [Srinivas and Fleuret, 2019](https://arxiv.org/abs/1905.00780).
+        [Srinivas and Fleuret, 2019](https://arxiv.org/abs/1905.00780), equation 8,
+        which leaves open what is rescaled.
     """
     size = [ops.shape(inputs)[axis] for axis in grid_axes(inputs)]
     # Resizing is linear: of the sum over the channels it is the sum of the resized.
-    scaled = [stretched(ops.abs(term), grid_axes(term)) for term in terms]
+    scaled = [_rescaled(ops.abs(term), rescale) for term in terms]
     return sum(
         ops.cast(resize(ops.sum(term, axis=-1), size), inputs.dtype) for term in scaled
     )
+
+
+def _rescaled(term, rescale):
+    """Magnitudes `(batch, *grid, channels)`, rescaled as `fullgrad` is told."""
+    if rescale is None:
+        return term
+    axes = grid_axes(term)
+    return stretched(term, axes if rescale == "channel" else (*axes, -1))

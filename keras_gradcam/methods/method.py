@@ -175,6 +175,10 @@ OPTIONS = {
         lambda x: isinstance(x, str) and x in ("sigmoid", "rbf"),
         "'sigmoid' or 'rbf'",
     ),
+    "rescale": (
+        lambda x: x is None or (isinstance(x, str) and x in ("layer", "channel")),
+        "'layer', 'channel' or None",
+    ),
     "flip": (lambda x: isinstance(x, bool), "True or False"),
     "scales": (
         lambda x: np.ndim(x) == 1 and len(x) > 0 and all(map(is_positive, x)),

@@ -27,6 +27,8 @@ INPUT_METHODS = [
     "integrated_gradients",
     "fullgrad",
 ]
+# Options that the replica of the formula takes, and not that of its evidence.
+OF_FORMULAS = ("k", "kernel", "gamma", "rescale")
 # Few passes, to be quick.
 OPTIONS = {
     "smoothgradcam++": {"samples": 3, "noise": 0.1, "seed": 7},
@@ -45,6 +47,7 @@ FACTORIES = {
     "fem": kg.methods.fem,
     "random": kg.methods.random,
     "integrated_gradients": kg.methods.integrated_gradients,
+    "fullgrad": kg.methods.fullgrad,
 }
 SEEDED = ["smoothgradcam++", "smoothgrad", "sscam", "random"]
 
@@ -195,7 +198,7 @@ EVIDENCE = {
 def replica_of(name, asked, **options):
     """The raw map of one image by replicas of network and method."""
     options = OPTIONS.get(name, {}) | options
-    own = {key: options.pop(key) for key in ("k", "kernel", "gamma") if key in options}
+    own = {key: options.pop(key) for key in OF_FORMULAS if key in options}
     over_input = name in INPUT_METHODS or name == "guided_gradcam"
     place = asked.image if over_input else asked.activations
     evidence = EVIDENCE[name](asked, **options)
@@ -244,6 +247,8 @@ def test_in_double_precision(images, name, layer, head):
         ("kpcacam", {"gamma": 0.02}),
         ("kpcacam", {"kernel": "rbf"}),
         ("kpcacam", {"kernel": "rbf", "gamma": 0.05}),
+        ("fullgrad", {"rescale": "channel"}),
+        ("fullgrad", {"rescale": None}),
         ("scorecam", {"channels": 3}),
         ("scorecam", {"channels": 50}),
         ("sscam", {"channels": 3}),

@@ -105,6 +105,30 @@ def test_deviations_of_fem():
     close(kg.methods.fem(k=1.0)(activations, None, scores), expected)
 
 
+@pytest.mark.parametrize("rescale", ["layer", "channel", None])
+@pytest.mark.parametrize("shape", GRIDS)
+def test_rescaling_of_fullgrad(rescale, shape):
+    given = facts("fullgrad", shape)
+    # A layer of large products, a weak channel, and one that is the same everywhere.
+    given[1].append(1e3 * given[1][1])
+    given[1][0][..., 0] *= 1e-3
+    given[1][0][..., 1] = 2.0
+    method = kg.methods.fullgrad(rescale=rescale)
+    close(method(*given), by_replica("fullgrad", *given, rescale=rescale))
+
+
+def test_rescaling_of_fullgrad_by_hand():
+    """Magnitudes 0, 1, 2 and 8 of two channels at two places."""
+    term = np.array([[[0, -2], [1, 8]]], "float32")
+    for rescale, expected in (
+        ("layer", [0 + 2 / 8, 1 / 8 + 1]),
+        ("channel", [0 + 0, 1 + 1]),
+        (None, [0 + 2, 1 + 8]),
+    ):
+        raw = kg.methods.fullgrad(rescale=rescale)(term, [term], np.zeros(1))
+        np.testing.assert_allclose(raw, [expected])
+
+
 # What scales with the score: gradients, not the scores themselves.
 WITH_UNITS = [
     name

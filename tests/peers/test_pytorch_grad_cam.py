@@ -56,6 +56,7 @@ OTHERS = {
     "FEM",
     "ShapleyCAM",
     "FullGrad",
+    "FullGrad, each channel by itself",
     "RandomCAM",
     "GuidedBackpropReLUModel",
     "GuidedBackpropReLUModel, ReLU as a function",
@@ -337,22 +338,26 @@ def scaled_without_epsilon(tensor, size):
     return np.array(resized).reshape(batch, channels, *size[::-1])
 
 
-def test_fullgrad_has_an_epsilon(monkeypatch):
-    measured = []
+def test_fullgrad_rescales_each_channel_and_has_an_epsilon(monkeypatch):
+    others, measured = [], []
+    by_channel = methods.fullgrad(rescale="channel")
     for head, normalized in [("gap", False), ("flatten", True)]:
         pair = twins.make(head, normalized)
         ours = our_picture(pair, None, CLASSES, method="fullgrad")
+        same = our_picture(pair, None, CLASSES, method=by_channel)
 
         def theirs(pair=pair):
             cam = peer.FullGrad(pair.theirs, [])
             return cam(twins.as_tensor(IMAGES), targets_of(CLASSES))
 
-        measured.append(np.abs(ours - theirs()).max())
+        others.append(difference(ours, theirs()))
+        measured.append(np.abs(same - theirs()).max())
         with monkeypatch.context() as patch:
             name = "pytorch_grad_cam.fullgrad_cam.scale_accross_batch_and_channels"
             patch.setattr(name, scaled_without_epsilon)
-            assert np.abs(ours - theirs()).max() < EQUAL
-    assert_documented(NAME, "FullGrad", max(measured))
+            assert np.abs(same - theirs()).max() < EQUAL
+    assert_documented(NAME, "FullGrad", max(others))
+    assert_documented(NAME, "FullGrad, each channel by itself", max(measured))
 
 
 def unexplained(maps, activations):
