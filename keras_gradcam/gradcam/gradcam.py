@@ -55,9 +55,10 @@ class GradCAM(keras.Model):
             and epochs. Defaults to `"max"`.
         resize: `True` for maps of the input's size, `False` for the layer's grid, or a
             size such as `(height, width)`. Defaults to `True`.
-        logits: Whether a model that ends in softmax or sigmoid is explained by its
-            logits instead of its probabilities, whose gradient vanishes where the model
-            is confident. Defaults to `True`.
+        logits: Whether a model that ends in softmax or sigmoid, hard sigmoid, or the
+            logarithm of one, is explained by its logits z instead of its probabilities
+            p or log p, whose gradient vanishes where the model is confident. Defaults
+            to `True`.
         return_predictions: Whether to return a dict with `"heatmaps"` and
             `"predictions"`, both of the same forward pass. Defaults to `False`.
         jit_compile: `True` compiles with XLA, `False` does not, `"auto"` does where a
@@ -295,7 +296,11 @@ class GradCAM(keras.Model):
 
     @property
     def head(self):
-        """What the model's only output ends in: "softmax", "sigmoid" or `None`."""
+        """What the model's only output ends in.
+
+        `"softmax"`, `"sigmoid"`, `"log_softmax"`, `"log_sigmoid"` or `None`. A hard
+        sigmoid is a sigmoid here.
+        """
         return self._target_layers.chosen and self._target_layers.chosen.traced.head
 
     @property

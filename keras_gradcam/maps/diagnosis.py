@@ -22,9 +22,10 @@ CAUSES = {
         "layer; `keras_gradcam.layers(model)` lists those that work."
     ),
     "saturated": (
-        "The score is a probability that is 1 or 0 to the last digit, so its gradient "
-        "is zero. Explain the logits: leave `logits=True`, and where they cannot be "
-        "found, end the model without its last softmax or sigmoid."
+        "The score is a probability, or another bounded value, that is at its end to "
+        "the last digit, so its gradient is zero. Explain the logits: leave "
+        "`logits=True`, and where they cannot be found, end the model without its last "
+        "softmax, sigmoid or tanh."
     ),
     "no gradient": (
         "The gradient of the score is zero at every position: a ReLU after the layer "
@@ -165,24 +166,34 @@ def warnings_of(checked):
         )
     if doubtful:
         yield (
-            "The model returns probabilities, and the logits behind them cannot be "
-            "found, so the probabilities are explained. Where the model is confident "
-            "their gradient vanishes and maps are empty or noisy. Pass a model that "
-            "returns logits, or `logits=False` if probabilities are meant.",
+            "The model returns probabilities, or their logarithms, and the logits "
+            "behind them cannot be found, so these are explained. Where the model is "
+            "confident their gradient vanishes and maps are empty or noisy. Pass a "
+            "model that returns logits, or `logits=False` if probabilities are meant.",
             UserWarning,
         )
 
 
 def _are_probabilities(outputs):
-    """Whether an output without known logits looks like a softmax's."""
+    """Whether an output without known logits looks like a softmax's, or its log."""
     flat = tree.flatten(outputs)
     if len(flat) != 1 or len(flat[0].shape) != 2 or flat[0].shape[-1] in (None, 1):
         return False
     if find_logits(flat[0]) is not None:
         return False
-    output = ops.cast(flat[0], "float32")
-    sums = ops.sum(output, axis=-1)
-    return ops.all(output >= 0) & ops.all(ops.abs(sums - 1) < 1e-3)
+    output = _without_logarithm(ops.cast(flat[0], "float32"))
+    return ops.all(output >= 0) & ops.all(_sum_to_one(output))
+
+
+def _without_logarithm(output):
+    """Probabilities `(batch, n)` where an output holds their logarithms."""
+    odds = ops.exp(ops.minimum(output, 0))
+    is_log = ops.all(output <= 0, axis=-1) & _sum_to_one(odds)
+    return ops.where(ops.expand_dims(is_log, -1), odds, output)
+
+
+def _sum_to_one(output):
+    return ops.abs(ops.sum(output, axis=-1) - 1) < 1e-3
 
 
 def _saturated(outputs, logits, scores):
@@ -190,9 +201,10 @@ def _saturated(outputs, logits, scores):
     output = ops.cast(flat[0], "float32")
     output = ops.reshape(output, (ops.shape(output)[0], -1))
     explained = not logits or find_logits(flat[0]) is None
-    bounded = ops.all((output >= 0) & (output <= 1), axis=-1)
-    ends = ops.all((output < 1e-3) | (output > 1 - 1e-3), axis=-1)
-    return bounded & ends if explained else ops.zeros_like(bounded)
+    # From 0 to 1, or from -1 to 1.
+    size = ops.abs(_without_logarithm(output))
+    ends = ops.all((size < 1e-3) | (ops.abs(size - 1) < 1e-3), axis=-1)
+    return ends if explained else ops.zeros_like(ends)
 
 
 def _axes(tensor):

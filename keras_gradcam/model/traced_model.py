@@ -37,7 +37,7 @@ class TracedModel(NamedTuple):
         inline: Whether a layer hides in a `tf.function` of the user's, so that the
             model must be run with `inline=True` (see `model_call.run`).
         classes: Number of classes of the model, `None` where unknown.
-        head: What the model's only output ends in: "softmax", "sigmoid" or `None`.
+        head: What the model's only output ends in, see `GradCAM.head`.
     """
 
     layer_outputs: list

@@ -5,7 +5,12 @@ from keras import ops, tree
 
 from keras_gradcam.configured_function import short
 from keras_gradcam.targets.decisions import decided
-from keras_gradcam.targets.logits import find_head, find_logits
+from keras_gradcam.targets.logits import (
+    find_head,
+    find_logits,
+    is_logits,
+    marked_as_logits,
+)
 
 
 def with_logits(outputs):
@@ -20,10 +25,7 @@ def with_logits(outputs):
 
     def logits_of(output):
         logits = find_logits(output)
-        if logits is None:
-            return output
-        logits._keras_gradcam_is_logits = True
-        return logits
+        return output if logits is None else marked_as_logits(logits)
 
     return tree.map_structure(logits_of, outputs)
 
@@ -36,27 +38,35 @@ def count_classes(outputs):
 
 
 def head_of(outputs):
-    """What a model's only output ends in: "softmax", "sigmoid", or `None`."""
+    """What a model's only output is of its logits, see `Head.kind`; or `None`."""
     flat = tree.flatten(outputs)
-    return find_head(flat[0]) if len(flat) == 1 else None
+    head = find_head(flat[0]) if len(flat) == 1 else None
+    return None if head is None else head.kind
 
 
 def class_columns(outputs):
     """One column `(batch, classes)` for each class of a classifier.
 
     A single sigmoid unit has two classes: the score of class 0 is the negative logit,
-    or one minus the probability. Outputs with a grid, as in segmentation, are averaged
-    over it.
+    or one minus the probability, or the logarithm of this. Outputs with a grid, as in
+    segmentation, are averaged over it.
     """
     output = only_output(outputs)
-    is_logits = getattr(output, "_keras_gradcam_is_logits", False)
-    is_probability = find_logits(output) is not None
+    head = find_head(output)
     columns = output if len(output.shape) > 1 else ops.expand_dims(output, -1)
     columns = ops.mean(columns, axis=tuple(range(1, len(columns.shape) - 1)))
-    if columns.shape[-1] != 1 or not (is_logits or is_probability):
+    if columns.shape[-1] != 1 or not (is_logits(output) or head):
         return columns
-    other = -columns if is_logits else 1.0 - columns
-    return ops.concatenate([other, columns], axis=-1)
+    return ops.concatenate([_other_class(columns, head), columns], axis=-1)
+
+
+def _other_class(column, head):
+    """The score of class 0 from that of class 1."""
+    if head is None:
+        return -column
+    if head.kind == "log_sigmoid":
+        return ops.log(-ops.expm1(column))
+    return 1.0 - column
 
 
 def predicted(columns):

@@ -14,7 +14,7 @@ from keras_gradcam.targets.class_scores import (
     with_logits,
 )
 from keras_gradcam.targets.decisions import recorded
-from keras_gradcam.targets.logits import find_logits
+from keras_gradcam.targets.logits import marked_as
 
 
 class Scorer:
@@ -26,8 +26,9 @@ class Scorer:
     Args:
         target: `None` for classes, or a callable.
         classes: Integer tensor `(batch,)`, or `None` for the predicted classes.
-        logits: Whether to score the logits behind a softmax or sigmoid, where there is
-            one, instead of the outputs themselves. Defaults to `True`.
+        logits: Whether to score the logits behind a softmax or sigmoid, or behind its
+            logarithm, where there is one, instead of the outputs themselves. Defaults
+            to `True`.
     """
 
     def __init__(self, target, classes, logits=True):
@@ -106,16 +107,7 @@ def _part(output, step, count):
     length = tf.shape(output)[0] // count
     part = output[step * length : (step + 1) * length]
     part.set_shape([None, *output.shape[1:]])
-    return _marked_as(output, part)
-
-
-def _marked_as(original, part):
-    """Marks a part of logits or probabilities as such: it has no graph of its own."""
-    if getattr(original, "_keras_gradcam_is_logits", False):
-        part._keras_gradcam_is_logits = True
-    elif find_logits(original) is not None:
-        part._keras_logits = part
-    return part
+    return marked_as(output, part)
 
 
 def basis(outputs, target, logits=True):

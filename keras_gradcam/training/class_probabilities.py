@@ -31,7 +31,8 @@ class ClassProbabilities:
     """
 
     def __init__(self, loss, head, labels):
-        self._head = head
+        self._are_logarithms = (head or "").startswith("log_")
+        self._head = head and head.removeprefix("log_")
         # Keras looks behind a softmax or sigmoid, whatever `from_logits` says.
         self.are_logits = from_logits(loss) and head is None
         name = _name_of(_only(loss))
@@ -49,6 +50,7 @@ class ClassProbabilities:
             A tuple of a list with a row `(classes,)` in [0, 1] for each sample, and
             whether each class stands for itself, as a sample may have several.
         """
+        outputs = np.exp(outputs) if self._are_logarithms else outputs
         several = outputs.shape[1] > 1 and self._are_several(outputs)
         if self._is_regression:
             return [None] * len(outputs), several

@@ -37,6 +37,13 @@ def test_no_gradient(model, images):
     assert causes(kg.GradCAM(model), images) == ["no gradient"] * 5
 
 
+def test_an_unbounded_output_is_not_saturated(images):
+    model = make_classifier(activation=None)
+    kernel, _ = model.get_layer("head").get_weights()
+    model.get_layer("head").set_weights([0 * kernel, np.full(4, -5.0)])
+    assert causes(kg.GradCAM(model), images) == ["no gradient"] * 5
+
+
 def test_no_activation(model, images):
     kernel, bias = model.get_layer("last").get_weights()
     model.get_layer("last").set_weights([kernel, bias - 1e3])

@@ -76,6 +76,21 @@ def captions_of(outputs, labels, loss=None, head=None, label_map=NAMES):
             "softmax",
             ("true bee, predicted bee (90%)", True),
         ),
+        # Logarithms of probabilities.
+        (
+            np.log([0.09, 0.9, 0.01]),
+            1,
+            LOGITS,
+            "log_softmax",
+            ("true bee, predicted bee (90%)", True),
+        ),
+        (
+            np.log([0.2]),
+            0,
+            None,
+            "log_sigmoid",
+            ("true ant, predicted ant (80%)", True),
+        ),
         # Several labels at once.
         (
             [0.9, 0.2, 0.6],
