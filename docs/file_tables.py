@@ -10,7 +10,9 @@ BEGIN, END = "<!-- files -->\n", "<!-- end of files -->\n"
 # From what people do to what lies below: each folder imports only those behind it.
 FOLDERS = (
     "",
-    *("demo", "jobs", "training", "training/panels", "training/writers", "data"),
+    *("demo", "jobs"),
+    *("training", "training/samples", "training/panels", "training/writers"),
+    "data",
     *("gradcam", "maps", "evidence", "model", "targets", "execution", "methods"),
     *("pictures", "arrays"),
 )

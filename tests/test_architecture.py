@@ -19,7 +19,7 @@ FLOORS = [
     ["maps"],
     ["gradcam"],
     ["data", "explain"],
-    ["training.panels", "training.writers", "jobs"],
+    ["training.panels", "training.samples", "training.writers", "jobs"],
     ["training"],
     # The public names of what is inside.
     ["beam", "demo", "sinks", "smoothing"],

@@ -4,19 +4,26 @@ import keras
 import numpy as np
 
 from keras_gradcam.data import choose, classes_in, length_of
-from keras_gradcam.training import arguments, chosen_samples
+from keras_gradcam.training import arguments
 from keras_gradcam.training.color_scale import ColorScale
 from keras_gradcam.training.epoch_log import EpochLog
 from keras_gradcam.training.error_policy import ErrorPolicy
-from keras_gradcam.training.explained_samples import SampleExplainer
 from keras_gradcam.training.heatmap_metrics import HeatmapMetrics
-from keras_gradcam.training.highest_loss import HighestLoss
 from keras_gradcam.training.panels import (
     Captions,
     PanelDrawer,
     check_size,
     name_of,
 )
+from keras_gradcam.training.samples import (
+    ChosenSamples,
+    HighestLoss,
+    SampleExplainer,
+    labels_of_chosen,
+    regions_of_chosen,
+    target_of_chosen,
+)
+from keras_gradcam.training.step_counter import StepCounter
 from keras_gradcam.training.writers import EventFiles
 
 # The step of the model before the first epoch, which is step 0.
@@ -32,6 +39,11 @@ class GradCAMCallback(keras.callbacks.Callback):
     epochs: before the training, after each `freq` epochs, and after the last one. They
     are in a run of their own, `log_dir/gradcam`, on disk when the epoch ends, and stay
     the same samples for the whole training.
+
+    A further call of `fit` with the same callback and model goes on with the training,
+    at the next step. A new training, in a run of its own, begins with another model or
+    callback, with weights that were put back to the first ones, and with a new
+    optimizer where all weights are new. With `initial_epoch` above 0 it always goes on.
 
     After each epoch it also measures the heatmaps. The numbers are curves in
     TensorBoard and entries of `logs`, so that callbacks behind this one in the list,
@@ -71,9 +83,10 @@ class GradCAMCallback(keras.callbacks.Callback):
         log_dir: Directory of TensorBoard's runs, the one that
             `keras.callbacks.TensorBoard` is given. `None` writes nothing there.
             Defaults to `"logs"`.
-        freq: Draw every `freq` epochs, the first and the last one included; the numbers
-            come every epoch. 0 switches the callback off, unless `update_freq` is
-            given. Defaults to `1`.
+        freq: Draw every `freq` epochs, the first and the last one included (of calls
+            of `fit` that go on, where they have `freq` epochs); the numbers come every
+            epoch. 0 switches the callback off, unless `update_freq` is given. Defaults
+            to `1`.
         num_samples: How many samples are shown. Defaults to `8`.
         target: `"pred"`, each sample's predicted class; `"true"`, its true one; or
             `"both"`, one heatmap for each. Or any other target, see `GradCAM`; of a
@@ -196,13 +209,13 @@ class GradCAMCallback(keras.callbacks.Callback):
         self.name = name
         self.options = options
         chosen = choose(images, y_true, num_samples, samples, seed)
-        labels = chosen_samples.labels_of_chosen(chosen, y_true)
+        labels = labels_of_chosen(chosen, y_true)
         count = length_of(images)
-        self._chosen = chosen_samples.ChosenSamples(
+        self._chosen = ChosenSamples(
             chosen,
             labels,
-            chosen_samples.regions_of_chosen(chosen, masks, boxes, options, count),
-            chosen_samples.target_of_chosen(target, chosen, labels, count),
+            regions_of_chosen(chosen, masks, boxes, options, count),
+            target_of_chosen(target, chosen, labels, count),
             value_range,
             to_picture,
         )
@@ -215,7 +228,8 @@ class GradCAMCallback(keras.callbacks.Callback):
         self._sinks += arguments.as_sinks(sinks)
         self._errors = ErrorPolicy(on_error)
         self._made_for = None, None
-        self._batches = 0
+        self._epoch_log = None
+        self._steps = StepCounter(by_batches=update_freq is not None)
         self._check()
 
     # When.
@@ -226,45 +240,32 @@ class GradCAMCallback(keras.callbacks.Callback):
         self._last_epoch = None
         self._last_drawn = None
         self._numbers = {}
-        self._errors.begin()
 
     def on_epoch_begin(self, epoch, logs=None):
         self._is_measured = False
-        if self._is_begun:
-            return
-        # Only now has every callback begun, and weights have been restored.
-        self._is_begun = True
-        self._batches = max(self._batches, _iterations(self.model))
-        # Counted in batches, a second training goes on where the first one ended.
-        is_anew = epoch == 0 and (self.update_freq is None or self._batches == 0)
-        known = {}
-        if self._event_files is not None:
-            with self._errors.handled("reading"):
-                known = self._event_files.begin(goes_on=not is_anew)
-        prefix = f"{self.name}/"
-        known = {tag.removeprefix(prefix): x for tag, x in known.items()}
-        self._scale.begin(not is_anew, known)
-        if is_anew and self._is_on():
-            self._log(self._step(BEFORE), untrained=True)
+        if not self._is_begun:
+            # Only now has every callback begun, and weights have been restored.
+            self._is_begun = True
+            self._steps.begin(self.model, epoch)
+            if not self._steps.is_continued:
+                self._begin(goes_on=self._steps.is_resumed)
 
     def on_train_batch_end(self, batch, logs=None):
         if self.update_freq is None:
             return
-        # Several batches at once under `steps_per_execution`, and one where a
-        # `train_step` leaves the optimizer alone.
-        before = self._batches
-        self._batches = max(_iterations(self.model), before + 1)
-        if before // self.update_freq != self._batches // self.update_freq:
-            self._log(self._batches, logs)
+        before, now = self._steps.end_batch()
+        if before // self.update_freq != now // self.update_freq:
+            self._log(now, logs)
 
     def on_epoch_end(self, epoch, logs=None):
         self._last_epoch = epoch
+        self._steps.end_epoch(epoch)
         if not self._is_on():
             return
-        step = self._step(epoch)
+        step = self._steps.step(epoch)
         is_last = epoch + 1 == (self.params or {}).get("epochs")
-        is_last = is_last or self.model.stop_training
-        is_due = self.update_freq is None and epoch % self.freq == 0
+        is_last = (is_last or self.model.stop_training) and self._draws_last()
+        is_due = self.update_freq is None and step % self.freq == 0
         # In between two measurements by batches another one would halve the drift.
         is_known = self._is_measured and self.update_freq is not None
         if step == self._last_drawn or (is_known and not is_last):
@@ -273,10 +274,11 @@ class GradCAMCallback(keras.callbacks.Callback):
             self._log(step, logs, draw=is_due or is_last)
 
     def on_train_end(self, logs=None):
-        if self._last_epoch is not None and self._is_on():
-            step = self._step(self._last_epoch)
+        if self._last_epoch is not None:
+            self._steps.end()
+            step = self._steps.step(self._last_epoch)
             # A callback behind this one has stopped the training.
-            if step != self._last_drawn:
+            if self._is_on() and step != self._last_drawn and self._draws_last():
                 self._log(step, measure=False)
         for sink in self._sinks:
             with self._errors.handled("closing"):
@@ -285,8 +287,24 @@ class GradCAMCallback(keras.callbacks.Callback):
     def _is_on(self):
         return bool(self.update_freq or self.freq)
 
-    def _step(self, epoch):
-        return epoch if self.update_freq is None else self._batches
+    def _draws_last(self):
+        """Whether the end of a call is drawn; of a loop of short ones it is not."""
+        freq = self.update_freq or self.freq
+        return not self._steps.is_continued or self._steps.count() >= freq
+
+    def _begin(self, goes_on):
+        """Begins a training that is not the one of the call before."""
+        self._errors.begin()
+        self._epoch_log.begin()
+        known = {}
+        if self._event_files is not None:
+            with self._errors.handled("reading"):
+                known = self._event_files.begin(goes_on)
+        prefix = f"{self.name}/"
+        known = {tag.removeprefix(prefix): x for tag, x in known.items()}
+        self._scale.begin(goes_on, known)
+        if not goes_on and self._is_on():
+            self._log(self._steps.step(BEFORE), untrained=True)
 
     # What.
 
@@ -297,8 +315,6 @@ class GradCAMCallback(keras.callbacks.Callback):
         model, made_for = self._made_for
         if model is self.model and train_function is made_for is not None:
             return
-        if model is not self.model:
-            self._batches = 0
         explainer = SampleExplainer(self.model, self._chosen, self.layer, self.options)
         if self._hardest is not None:
             self._hardest.prepare(self.model)
@@ -319,9 +335,14 @@ class GradCAMCallback(keras.callbacks.Callback):
             grid=self.grid,
         )
         metrics = HeatmapMetrics(explainer.names, masks)
-        self._epoch_log = EpochLog(
-            explainer, metrics, drawer, self._hardest, self._sinks, self._errors
+        earlier, self._epoch_log = (
+            self._epoch_log,
+            EpochLog(
+                explainer, metrics, drawer, self._hardest, self._sinks, self._errors
+            ),
         )
+        if earlier is not None:
+            self._epoch_log.follow(earlier)
         self._made_for = self.model, train_function
 
     def _description(self, cam):
@@ -377,11 +398,3 @@ class GradCAMCallback(keras.callbacks.Callback):
                 "explain of the samples that are found. Pass 'pred', 'true', 'both' or "
                 f"a callable. Received: target={self.target}"
             )
-
-
-def _iterations(model):
-    """How many batches an optimizer has seen, 0 where a model has none."""
-    optimizer = getattr(model, "optimizer", None)
-    updates = keras.ops.cast(getattr(optimizer, "iterations", 0), "int64")
-    each = getattr(optimizer, "gradient_accumulation_steps", None) or 1
-    return int(updates) * each

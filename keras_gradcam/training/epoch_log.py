@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from keras_gradcam.training.explained_samples import ExplainedSamples
+from keras_gradcam.training.samples import ExplainedSamples
 
 
 class Entry(NamedTuple):
@@ -47,6 +47,18 @@ class EpochLog:
         self._errors = errors
         self._waiting = []
 
+    def begin(self):
+        """Begins a training: what is known of an earlier one is of no use to it."""
+        # What waits is of a training that did not get beyond its first epoch.
+        self._waiting.clear()
+        self._metrics.begin()
+
+    def follow(self, earlier):
+        """Goes on with the `EpochLog` of a model before it was compiled anew."""
+        if self._explainer.names == earlier._explainer.names:
+            self._metrics.follow(earlier._metrics)
+            self._waiting = earlier._waiting
+
     def enter(self, step, draw=True, measure=True, untrained=False):
         """Makes an entry.
 
@@ -78,9 +90,6 @@ class EpochLog:
             )
 
     def _add(self, entry):
-        if entry.untrained:
-            # What waits is of a training that did not get beyond its first epoch.
-            self._waiting.clear()
         self._waiting.append(entry)
         if entry.untrained and self._drawer.scale.is_open(entry.explained):
             # The untrained model says nothing of the strengths to come.

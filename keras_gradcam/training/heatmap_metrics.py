@@ -17,7 +17,15 @@ class HeatmapMetrics:
     def __init__(self, names, regions=None):
         self._names = names
         self._regions = regions
+        self.begin()
+
+    def begin(self):
+        """Begins a training, whose first maps drift from nothing."""
         self._before = None
+
+    def follow(self, earlier):
+        """Goes on with another `HeatmapMetrics` of the same heatmaps."""
+        self._before = earlier._before
 
     def of(self, explained):
         """Returns the numbers of an `ExplainedSamples`, a dict from name to float.

@@ -550,11 +550,9 @@ def test_a_training_that_begins_anew_has_a_run_of_its_own(data, tmp_path):
     for _ in range(2):  # As a notebook does whose cell is run again.
         callback = kg.GradCAMCallback(*data, log_dir=tmp_path, num_samples=1)
         fit(model, data, [callback], epochs=2)
-    fit(model, data, [callback], epochs=1)
-    runs = written(tmp_path)
-    assert sorted(runs) == ["gradcam", "gradcam-2", "gradcam-3"]
-    assert steps_of(tmp_path, "gradcam-2") == [-1, 0, 1]
-    assert steps_of(tmp_path, "gradcam-3") == [-1, 0]
+    assert sorted(written(tmp_path)) == ["gradcam", "gradcam-2"]
+    for run in ("gradcam", "gradcam-2"):
+        assert steps_of(tmp_path, run) == [-1, 0, 1]
 
 
 @pytest.mark.slow
@@ -588,8 +586,8 @@ def test_one_trace_for_three_fits_and_twenty_epochs(data, tmp_path):
     # One pass to find the layer, one for the graph of the maps.
     assert Counts.traces == 2
     steps = written(tmp_path)["gradcam"]["gradcam/classifier/last"]
-    assert list(steps) == [-1, *range(20)]
-    assert (steps[0][2:] != steps[19][2:]).any()
+    assert list(steps) == [-1, *range(60)]
+    assert (steps[0][2:] != steps[59][2:]).any()
 
 
 # How it fails.

@@ -16,8 +16,8 @@ from trainings import Keeps, fit, make_data, make_trainable, steps_of, written
 import keras_gradcam as kg
 from keras_gradcam import metrics
 from keras_gradcam.training.color_scale import ColorScale
-from keras_gradcam.training.explained_samples import ExplainedSamples
 from keras_gradcam.training.panels.panel_drawer import PanelDrawer
+from keras_gradcam.training.samples.explained_samples import ExplainedSamples
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_model_that_is_changed_and_compiled_anew(data):
     heatmap = kg.GradCAM(model)(data[0][:1])[0]
     image = kg.to_uint8(data[0][0], value_range=(0, 1))
     expected = kg.panel(image, heatmap, caption, bool(best == 0))
-    np.testing.assert_array_equal(kept.panels[0]["gradcam/last"][0], expected)
+    np.testing.assert_array_equal(kept.panels[1]["gradcam/last"][0], expected)
 
 
 def test_one_callback_with_two_models(data, tmp_path):
@@ -443,7 +443,7 @@ def test_the_keys_of_the_logs_are_always_the_same(data, tmp_path, monkeypatch):
     assert [int(row["epoch"]) for row in rows] == [0, 1, 2, 3]
     assert float(rows[3]["gradcam_drift"]) == pytest.approx(resumed["gradcam_drift"][1])
     monkeypatch.setattr(
-        "keras_gradcam.training.explained_samples.SampleExplainer.explain",
+        "keras_gradcam.training.samples.explained_samples.SampleExplainer.explain",
         lambda self: 1 / 0,
     )
     with pytest.warns(UserWarning, match="ZeroDivisionError"):
@@ -457,10 +457,9 @@ def test_each_training_says_again_that_something_fails(data):
         raise ConnectionError
 
     callback = kg.GradCAMCallback(*data, log_dir=None, sinks=offline)
-    model = make_trainable()
     for _ in range(2):
         with pytest.warns(UserWarning, match="ConnectionError"):
-            fit(model, data, [callback])
+            fit(make_trainable(), data, [callback], epochs=1)
 
 
 def test_each_part_that_fails_is_named(data, monkeypatch):
@@ -549,7 +548,7 @@ def test_a_model_that_is_changed_in_a_loop_of_ones_own(data):
         callbacks.on_train_end()
     raw = kg.GradCAM(model, normalize=None)(data[0][:8])
     peak = pytest.approx(metrics.peak_strength(raw), rel=1e-5)
-    assert kept.scalars[0]["gradcam/peak"] == peak
+    assert kept.scalars[1]["gradcam/peak"] == peak
 
 
 def test_filters_of_warnings_are_left_alone(data):

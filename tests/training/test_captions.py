@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from keras_gradcam.data.labels import labels_of, labels_or_none
-from keras_gradcam.training.class_probabilities import ClassProbabilities
 from keras_gradcam.training.panels.captions import Captions, name_of
+from keras_gradcam.training.samples.class_probabilities import ClassProbabilities
 
 NAMES = ["ant", "bee", "cat"]
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from conftest import make_classifier
 from trainings import make_data
 
-from keras_gradcam.training.highest_loss import HighestLoss
+from keras_gradcam.training.samples.highest_loss import HighestLoss
 
 losses = keras.losses
 IMAGES, LABELS = make_data()

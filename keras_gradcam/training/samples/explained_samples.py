@@ -10,9 +10,12 @@ from keras_gradcam.data import labels_or_none, stack
 from keras_gradcam.gradcam import GradCAM
 from keras_gradcam.maps import EmptyMapWarning, diagnosis
 from keras_gradcam.pictures import to_uint8
-from keras_gradcam.training.chosen_samples import drawn_of, range_of
-from keras_gradcam.training.class_probabilities import ClassProbabilities, from_logits
-from keras_gradcam.training.label_target import LabelTarget
+from keras_gradcam.training.samples.chosen_samples import drawn_of, range_of
+from keras_gradcam.training.samples.class_probabilities import (
+    ClassProbabilities,
+    from_logits,
+)
+from keras_gradcam.training.samples.label_target import LabelTarget
 
 
 class ExplainedSamples(NamedTuple):
