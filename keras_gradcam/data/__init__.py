@@ -3,7 +3,7 @@
 from keras_gradcam.data.labels import NO_LABELS, classes_in, labels_of, labels_or_none
 from keras_gradcam.data.reading import (
     batches,
-    check_ends,
+    bounded,
     in_batches,
     length_of,
     without_lists,
@@ -14,7 +14,7 @@ __all__ = [
     "NO_LABELS",
     "Sample",
     "batches",
-    "check_ends",
+    "bounded",
     "choose",
     "classes_in",
     "in_batches",

@@ -1,6 +1,7 @@
 """Reads the data that users have, batch by batch: arrays, tensors, datasets."""
 
 import itertools
+import warnings
 
 import keras
 import numpy as np
@@ -11,6 +12,9 @@ from keras_gradcam.data.labels import NO_LABELS
 
 # Arrays are handed on in pieces of this size.
 BATCH = 32
+
+# Where all is to be read and no end is known: a few seconds of most pipelines.
+MAX_SAMPLES = 10_000
 
 
 def batches(data, y_true=None):
@@ -58,7 +62,7 @@ def _rows(y_true):
 
 
 def _items(dataset):
-    count = dataset.num_batches
+    count = _length(dataset)
     return (dataset[n] for n in (itertools.count() if count is None else range(count)))
 
 
@@ -93,14 +97,18 @@ def _check_one_each(images, labels):
 
 
 def _checked(data):
-    if hasattr(data, "__next__") or not (
-        hasattr(data, "__array__") or isinstance(data, (list, tuple, dict))
-    ):
+    if hasattr(data, "__next__"):
+        raise TypeError(
+            "Argument `images` must not be a generator: what is read of it here would "
+            "be missing where else it is read, such as in `fit`. Take a batch, `images,"
+            " y_true = next(generator)`, or pass a `tf.data.Dataset.from_generator`, "
+            f"which begins anew. Received: images of type {type(data).__name__}"
+        )
+    if not (hasattr(data, "__array__") or isinstance(data, (list, tuple, dict))):
         raise TypeError(
             "Argument `images` must be an array, a tensor, a tuple `(x, y)`, a list or "
             "dict of these for several inputs, a `tf.data.Dataset` or a "
-            "`keras.utils.PyDataset`. Of a generator take some batches. Received: "
-            f"images of type {type(data).__name__}"
+            f"`keras.utils.PyDataset`. Received: images of type {type(data).__name__}"
         )
     return data
 
@@ -204,18 +212,43 @@ def length_of(data):
     return count_samples(parts_of(data)[0])
 
 
-def check_ends(data, why):
-    """Raises if a dataset repeats for ever.
+def bounded(items, data, why, warns=True):
+    """Yields items, of data without a known end no more than `MAX_SAMPLES`.
+
+    A generator, or a dataset that repeats or is filtered, may go on for ever.
 
     Args:
+        items: Iterator, one item for each sample of `data`.
         data: See `batches`.
-        why: What reads all of it, for the error.
+        why: What reads all of it, for the warning.
+        warns: Whether to warn where there are more.
     """
-    endless = isinstance(data, tf.data.Dataset) and (
-        data.cardinality() == tf.data.INFINITE_CARDINALITY
-    )
-    if endless or getattr(data, "num_batches", 0) is None:
-        raise ValueError(
-            f"With `{why}` all of the data is read, and this dataset is endless. Pass "
-            "`dataset.take(n)`."
-        )
+    is_endless = not _has_known_end(data)
+    for number, item in enumerate(items):
+        if is_endless and number == MAX_SAMPLES:
+            if warns:
+                warnings.warn(_MORE.format(why, MAX_SAMPLES), stacklevel=6)
+            return
+        yield item
+
+
+_MORE = (
+    "With `{}` all of the data is read, but the end of this dataset is not known: only "
+    "its first {} samples were. Pass `dataset.take(n)` for fewer; for more say how long"
+    " it is, `dataset.apply(tf.data.experimental.assert_cardinality(n))`, or the "
+    "`num_batches` of a `keras.utils.PyDataset`."
+)
+
+
+def _has_known_end(data):
+    if isinstance(data, tf.data.Dataset):
+        return data.cardinality() >= 0
+    return not isinstance(data, keras.utils.PyDataset) or _length(data) is not None
+
+
+def _length(dataset):
+    """Number of batches of a `keras.utils.PyDataset`, `None` if it does not tell."""
+    try:
+        return dataset.num_batches
+    except NotImplementedError:
+        return None

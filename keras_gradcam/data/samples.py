@@ -9,7 +9,7 @@ import numpy as np
 from keras import tree
 
 from keras_gradcam.data.labels import classes_in, labels_or_none
-from keras_gradcam.data.reading import batches, check_ends, count_samples
+from keras_gradcam.data.reading import batches, bounded, count_samples
 
 
 class Sample(NamedTuple):
@@ -40,7 +40,7 @@ def choose(data, y_true, count, order="first", seed=0):
         count: How many, at the most.
         order: `"first"`; `"random"`, each sample with the same probability; or
             `"stratified"`, the first of each class, then the second of each and so on.
-            The latter two read all of the data.
+            The latter two read all of the data, see `bounded`.
         seed: Of `"random"`.
 
     Returns:
@@ -48,8 +48,8 @@ def choose(data, y_true, count, order="first", seed=0):
 
     Raises:
         TypeError: If there is no such data.
-        ValueError: If the data is empty or endless, `order` is unknown, or there are no
-            classes to stratify.
+        ValueError: If the data is empty, `order` is unknown, or there are no classes to
+            stratify.
     """
     if order not in ("first", "random", "stratified"):
         raise ValueError(
@@ -60,7 +60,7 @@ def choose(data, y_true, count, order="first", seed=0):
     if order == "first":
         chosen = list(itertools.islice(samples, count))
     else:
-        check_ends(data, f"samples={order!r}")
+        samples = bounded(samples, data, f"samples={order!r}")
         rank = _random_ranks(seed) if order == "random" else _turns()
         ranked = ((rank(sample), sample.number, sample) for sample in samples)
         kept = heapq.nsmallest(count, ranked, key=lambda entry: entry[:2])

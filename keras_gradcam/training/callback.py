@@ -98,8 +98,9 @@ class GradCAMCallback(keras.callbacks.Callback):
         image_format: `"jpeg"` or `"png"`. PNG is lossless, takes 4 times the space and
             8 times the time. Defaults to `"jpeg"`.
         samples: Which of `images`: `"first"`, `"random"`, or `"stratified"`, the
-            classes in turn. All but the first reads all of a dataset. Defaults to
-            `"first"`.
+            classes in turn. All but the first reads all of a dataset; where its end is
+            not known, as of a generator, 10,000 samples at most, and warns of more.
+            Defaults to `"first"`.
         seed: Int, of `samples="random"`. Defaults to `0`.
         update_freq: Draw and measure every `update_freq` batches, and after the last
             one, instead of by epochs, which may be long. The step is the number of
@@ -121,8 +122,8 @@ class GradCAMCallback(keras.callbacks.Callback):
             slider. Defaults to `False`.
         hardest: Labelled data, as for `images`, such as the validation set: shows the
             samples with the highest loss, with their numbers in the data, looked for
-            anew each time. That costs a forward pass of all the data. Defaults to
-            `None`.
+            anew each time. That costs a forward pass of all the data, of 10,000 samples
+            at most where no end is known. Defaults to `None`.
         num_hardest: How many of these. Defaults to `4`.
         to_picture: Callable from a batch of images, as the model takes them, to what is
             drawn of them, of the same height and width; for images with other than 1, 3
@@ -388,13 +389,5 @@ class GradCAMCallback(keras.callbacks.Callback):
         if pictures is not None:
             check_size(pictures)
             self._chosen.masks(pictures.shape[:3])
-        target = self._chosen.target
-        needs_labels = isinstance(target, str) and target != "pred"
-        if self._hardest is not None and needs_labels:
-            self._hardest.check_labels()
-        if self._hardest is not None and isinstance(target, np.ndarray):
-            raise ValueError(
-                "With `hardest` a sequence of classes as `target` does not say what to "
-                "explain of the samples that are found. Pass 'pred', 'true', 'both' or "
-                f"a callable. Received: target={self.target}"
-            )
+        if self._hardest is not None:
+            self._hardest.check_target(self._chosen.target)

@@ -29,13 +29,15 @@ class Batches(keras.utils.PyDataset):
         return IMAGES[part], LABELS[part], np.ones(len(LABELS[part]))
 
 
-class Endless(Batches):
-    def __getitem__(self, index):
-        return super().__getitem__(index % 6)
+class WithoutLength(keras.utils.PyDataset):
+    """It does not say whether it ends."""
 
-    @property
-    def num_batches(self):
-        return None
+    def __getitem__(self, index):
+        return Batches()[index % 6]
+
+
+class Endless(WithoutLength):
+    num_batches = None
 
 
 LABELLED = {
@@ -116,12 +118,66 @@ def test_the_first_samples_are_all_that_is_read():
     assert len(read) < 20
 
 
-def test_endless_data_has_first_samples_and_no_others():
-    for data in (from_slices(PAIR).repeat(), Endless()):
-        assert numbers(choose(data, None, 50)) == list(range(50))
-        for order in ("random", "stratified"):
-            with pytest.raises(ValueError, match=r"endless. Pass `dataset.take\(n\)`"):
-                choose(data, None, 3, order)
+def endless(times=None):
+    """Images from a generator: TensorFlow does not know when it ends."""
+    return tf.data.Dataset.from_generator(
+        lambda: (
+            x
+            for _ in (itertools.count() if times is None else range(times))
+            for x in zip(*PAIR, strict=True)
+        ),
+        output_signature=(tf.TensorSpec((16, 12, 3)), tf.TensorSpec((), tf.int64)),
+    )
+
+
+ENDLESS = {
+    "repeated": from_slices(PAIR).repeat(),
+    "in batches": from_slices(PAIR).batch(7).repeat(),
+    # It has the cardinality of one that may end.
+    "filtered": from_slices(PAIR).repeat().filter(lambda x, y: True),
+    "generator": endless(),
+    "generator in batches": endless().batch(7),
+    "PyDataset": Endless(),
+    "PyDataset without a length": WithoutLength(),
+}
+
+
+@pytest.mark.parametrize("data", ENDLESS.values(), ids=ENDLESS)
+def test_of_endless_data_the_first_samples_are_read(data, monkeypatch):
+    """All other choices read so many, and say so."""
+    monkeypatch.setattr("keras_gradcam.data.reading.MAX_SAMPLES", 36)
+    assert numbers(choose(data, None, 50)) == list(range(50))
+    first = IMAGES[:36], LABELS[:36]
+    for order in ("random", "stratified"):
+        with pytest.warns(UserWarning, match=f"{order}.* first 36 samples") as warned:
+            chosen = choose(data, None, 5, order)
+        assert len([w for w in warned if "end of this" in str(w.message)]) == 1
+        assert numbers(chosen) == numbers(choose(first, None, 5, order))
+
+
+@pytest.mark.filterwarnings("error")
+def test_data_that_ends_is_read_to_its_end(monkeypatch):
+    """However it is told, and if it ends before it is cut."""
+    monkeypatch.setattr("keras_gradcam.data.reading.MAX_SAMPLES", 80)
+    known = tf.data.experimental.assert_cardinality(120)
+    for data, count in (
+        (endless().take(60), 60),
+        (endless(2), 80),
+        (endless(3).apply(known), 120),
+        (from_slices(PAIR).repeat().take(120), 120),
+        (from_slices(PAIR).repeat(3), 120),
+    ):
+        found = numbers(choose(data, None, 999, "random"))
+        assert sorted(found) == list(range(count))
+
+
+def test_a_generator_is_not_touched():
+    """What it has yielded would be missing in the training."""
+    generator = ((IMAGES, LABELS) for _ in range(2))
+    for order in ("first", "random"):
+        with pytest.raises(TypeError, match="`images` must not be a generator.*next"):
+            choose(generator, None, 3, order)
+    assert len(list(generator)) == 2
 
 
 def test_random_samples_are_seeded_and_uniform():
@@ -176,7 +232,7 @@ def test_what_users_hold_is_not_changed():
         (ValueError, "has no samples", IMAGES[:0], None, "first"),
         (ValueError, "has no samples", from_slices(IMAGES).take(0), None, "random"),
         (ValueError, "as many samples in each", [IMAGES, LABELS[:3]], None, "first"),
-        (TypeError, "Of a generator take some", iter([PAIR]), None, "first"),
+        (TypeError, "must not be a generator", iter([PAIR]), None, "first"),
         (TypeError, "of type str", "images", None, "first"),
     ],
 )

@@ -137,6 +137,28 @@ def test_single_images_are_read_in_batches():
     assert len({sample.number for _, sample in found}) == 3
 
 
+def test_of_endless_data_the_first_samples_are_read(monkeypatch):
+    """Each time the same ones; it is said once."""
+    monkeypatch.setattr("keras_gradcam.data.reading.MAX_SAMPLES", 30)
+    model = model_with("sparse_categorical_crossentropy")
+    expected = find((IMAGES[:30], LABELS[:30]), 3, model)
+    data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(9).repeat()
+    hardest = HighestLoss(data, 3)
+    hardest.prepare(model)
+    with pytest.warns(UserWarning, match="`hardest` .* first 30 samples") as warned:
+        found = [hardest.find() for _ in range(2)]
+    assert len([w for w in warned if "end of this" in str(w.message)]) == 1
+    for each in found:
+        assert [s.number for _, s in each] == [s.number for _, s in expected]
+
+
+def test_a_generator_is_not_touched():
+    generator = iter([(IMAGES, LABELS)])
+    with pytest.raises(TypeError, match="`hardest` takes .* must not be a generator"):
+        HighestLoss(generator, 2)
+    assert len(list(generator)) == 1
+
+
 def test_it_can_be_copied_with_a_dataset():
     data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(9)
     assert copy.deepcopy(HighestLoss(data, 2))._data is data

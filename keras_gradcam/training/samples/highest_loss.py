@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_gradcam.data import batches, check_ends, in_batches, labels_of, rows
+from keras_gradcam.data import batches, bounded, in_batches, labels_of, rows
 from keras_gradcam.execution import (
     ConcreteFunctions,
     input_signatures,
@@ -28,14 +28,14 @@ class HighestLoss:
         count: How many samples.
 
     Raises:
-        ValueError: If the data is endless or has no labels.
+        TypeError: If there is no such data.
+        ValueError: If the data has no labels.
     """
 
     def __init__(self, data, count):
-        check_ends(data, "hardest")
         self._data = in_batches(data)
         self._count = count
-        inputs, labels = next(iter(batches(data)), (None, None))
+        inputs, labels = _first_of(data)
         if labels is None:
             raise ValueError(
                 "Argument `hardest` must have labels to compute a loss with: pass "
@@ -43,19 +43,35 @@ class HighestLoss:
             )
         self._first = tree.map_structure(lambda x: x[:1].copy(), (inputs, labels))
         self._model = None
+        self._has_warned = False
 
     def __deepcopy__(self, memo):
         # Tuners copy callbacks, and a dataset cannot be copied.
         return type(self)(self._data, self._count)
 
-    def check_labels(self):
-        """Raises if the labels are no classes, which some targets explain."""
-        try:
-            labels_of(list(self._first[1]))
-        except ValueError as error:
+    def check_target(self, target):
+        """Raises if a target does not say what to explain of the samples.
+
+        Args:
+            target: As `target_of_chosen` returns it.
+
+        Raises:
+            ValueError: If it is a class for each of other samples, or means the true
+                classes where the labels are none.
+        """
+        if isinstance(target, np.ndarray):
             raise ValueError(
-                f"The labels in `hardest` are no classes to explain. {error}"
-            ) from error
+                "With `hardest` a sequence of classes as `target` does not say what to "
+                "explain of the samples that are found. Pass 'pred', 'true', 'both' or "
+                f"a callable. Received: target={target}"
+            )
+        if isinstance(target, str) and target != "pred":
+            try:
+                labels_of(list(self._first[1]))
+            except ValueError as error:
+                raise ValueError(
+                    f"The labels in `hardest` are no classes to explain. {error}"
+                ) from error
 
     def prepare(self, model):
         """Traces the loss of `model`.
@@ -87,10 +103,12 @@ class HighestLoss:
 
         A loss that is NaN counts as the highest.
         """
-        found = heapq.nlargest(self._count, self._all(), key=_rank)
+        warns, self._has_warned = not self._has_warned, True
+        losses = bounded(self._losses(), self._data, "hardest", warns)
+        found = heapq.nlargest(self._count, losses, key=_rank)
         return [(loss, sample.copy()) for loss, sample in found]
 
-    def _all(self):
+    def _losses(self):
         start = 0
         for inputs, labels in batches(self._data):
             tensors = self._tensors(inputs, labels)
@@ -124,6 +142,16 @@ class HighestLoss:
                 "sample: take the mean over all axes but the first."
             )
         return ops.mean(losses, axis=tuple(range(1, len(losses.shape))))
+
+
+def _first_of(data):
+    try:
+        return next(iter(batches(data)), (None, None))
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"Argument `hardest` takes the same data as `images`. {error}"
+        ) from error
 
 
 def _rank(pair):
