@@ -317,6 +317,79 @@ def test_with_a_generator(data, tmp_path):
     assert steps_of(tmp_path) == [-1, 0, 1, 2]
 
 
+def test_with_another_kind_of_data_in_each_call(data, tmp_path):
+    """A curriculum of arrays, generators and datasets, of images of other sizes."""
+
+    def endless():
+        while True:
+            yield data[0][:10], data[1][:10]
+
+    larger = np.zeros((8, 20, 20, 3)), np.zeros(8)
+    dataset = tf.data.Dataset.from_tensor_slices(data).batch(10).repeat()
+
+    def train(callbacks):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [
+                keras.Input((None, None, 3)),
+                L.Conv2D(4, 3, activation="relu", name="last"),
+                L.GlobalAveragePooling2D(),
+                L.Dropout(0.3),
+                L.Dense(4, activation="softmax"),
+            ]
+        )
+        model.compile("adam", "sparse_categorical_crossentropy")
+        calls = [
+            ((endless(),), {"steps_per_epoch": 2, "shuffle": False}),
+            (data, {"class_weight": {0: 1, 1: 3, 2: 1, 3: 1}, "batch_size": 10}),
+            (larger, {"validation_data": endless(), "validation_steps": 1}),
+            ((dataset,), {"steps_per_epoch": 3, "shuffle": False}),
+        ]
+        histories = [
+            model.fit(*given, verbose=0, callbacks=callbacks, **options).history
+            for given, options in calls
+        ]
+        return model.get_weights(), histories
+
+    plain, histories = train([])
+    callback = kg.GradCAMCallback(
+        dataset.take(4), samples="random", hardest=data, log_dir=tmp_path
+    )
+    watched, logged = train([callback])
+    np.testing.assert_equal(watched, plain)
+    assert [without(history) for history in logged] == histories
+    assert steps_of(tmp_path) == [-1, 0, 1, 2, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("update_freq", [None, 3])
+def test_restored_in_the_same_process(data, tmp_path, update_freq):
+    """Each step once, whether the epoch that failed is counted or its batches."""
+
+    class Fails(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations == 10 and len(failed) < 1:
+                failed.append(batch)
+                raise RuntimeError("preempted")
+
+    failed = []
+    model = make_trainable()
+    callbacks = [
+        kg.GradCAMCallback(*data, log_dir=tmp_path, update_freq=update_freq),
+        keras.callbacks.BackupAndRestore(tmp_path / "backup", save_freq=2),
+        Fails(),
+    ]
+    with pytest.raises(RuntimeError, match="preempted"):
+        fit(model, data, callbacks, epochs=4, batch_size=10)
+    fit(model, data, callbacks, epochs=4, batch_size=10)
+    assert list(written(tmp_path)) == ["gradcam"]
+    if update_freq is None:
+        assert steps_of(tmp_path) == [-1, 0, 1, 2, 3]
+    else:
+        steps = steps_of(tmp_path)
+        assert steps == sorted(set(steps)) and steps[:4] == [0, 3, 6, 9]
+
+
 def test_with_several_inputs(tmp_path):
     """The panel shows the input that the layer belongs to."""
     picture = keras.Input((16, 12, 3), name="picture")
