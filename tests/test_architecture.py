@@ -11,9 +11,10 @@ PACKAGE = ROOT / "keras_gradcam"
 
 # From the ground up: a room may import those of lower floors, and none beside it.
 FLOORS = [
+    ["option_checks"],
     ["arrays", "pictures", "metrics", "configured_function"],
     ["execution", "methods"],
-    ["targets"],
+    ["axes", "targets"],
     ["model"],
     ["evidence"],
     ["maps"],

@@ -6,12 +6,14 @@ from keras_gradcam.arrays.channels import (
     of_channels,
     over_grid,
 )
+from keras_gradcam.arrays.placement import GridAxis, placed
 from keras_gradcam.arrays.precision import as_input, rounding, widened
 from keras_gradcam.arrays.random_numbers import normal, uniform
 from keras_gradcam.arrays.resizing import interpolated, resize
 from keras_gradcam.arrays.value_ranges import divided, stretched
 
 __all__ = [
+    "GridAxis",
     "as_input",
     "divided",
     "grid_axes",
@@ -21,6 +23,7 @@ __all__ = [
     "of_channels",
     "over_grid",
     "resize",
+    "placed",
     "rounding",
     "stretched",
     "uniform",
