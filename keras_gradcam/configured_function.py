@@ -6,6 +6,8 @@ import inspect
 import keras
 import numpy as np
 
+from keras_gradcam.option_checks import check_option
+
 
 class ConfiguredFunction:
     """A function of a table, with its options; equal ones share one compiled graph.
@@ -49,14 +51,14 @@ class ConfiguredFunction:
         return cls(**{key: load(value) for key, value in config.items()})
 
 
-def factory(function, make, options, check=lambda name, value: None):
+def factory(function, make, options, checks):
     """Returns the function that users call with options.
 
     Args:
         function: Whose name and docstring it bears.
         make: Callable of all options by name.
         options: List of `inspect.Parameter`.
-        check: Callable of an option's name and value, raises if it is no good.
+        checks: Dict of checks of the options, see `check_option`.
     """
 
     @functools.wraps(function)
@@ -70,7 +72,7 @@ def factory(function, make, options, check=lambda name, value: None):
             ) from None
         bound.apply_defaults()
         for name, value in bound.arguments.items():
-            check(name, value)
+            check_option(checks, name, value)
         return make(**bound.arguments)
 
     configure.__signature__ = inspect.Signature(options)

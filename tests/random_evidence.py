@@ -1,6 +1,7 @@
 """Random activations and evidence of every kind, as a method takes them."""
 
 import numpy as np
+import replicas
 
 import keras_gradcam as kg
 from keras_gradcam.evidence.gradient_evidence import (
@@ -8,6 +9,7 @@ from keras_gradcam.evidence.gradient_evidence import (
     GuidedAtLayer,
     Moments,
     Path,
+    Product,
 )
 
 
@@ -26,12 +28,31 @@ def _moments(rng, shape):
 
 def _layer_below(rng, shape):
     small = (*(n // 2 + 1 for n in shape[:-1]), 5)
-    return GuidedAtLayer(normal(rng, small), normal(rng, small), normal(rng, shape))
+    return GuidedAtLayer(
+        normal(rng, small),
+        normal(rng, small),
+        normal(rng, shape),
+        _stretching(shape[:-1]),
+    )
+
+
+def _stretching(size):
+    """Callable that stretches maps of a batch, or of one sample, to a size."""
+
+    def place(maps):
+        maps = np.asarray(maps)
+        if maps.ndim == len(size):
+            return replicas.linear(maps, size)
+        return np.stack([replicas.linear(one, size) for one in maps])
+
+    return place
 
 
 def _terms(rng, shape):
     small = (*(n // 2 + 1 for n in shape[:-1]), 4)
-    return [normal(rng, shape), normal(rng, small)]
+    return [
+        Product(normal(rng, size), _stretching(shape[:-1])) for size in (shape, small)
+    ]
 
 
 EVIDENCE = {

@@ -1,5 +1,6 @@
 """Formulas again, in plain loops from the equations; the package is not imported."""
 
+import functools
 import math
 
 import numpy as np
@@ -231,9 +232,10 @@ def smoothgrad(image, moments, score=None):
 
 def guided_gradcam(image, evidence, score=None):
     """Selvaraju 2017, section 3.2: guided backpropagation where Grad-CAM is warm."""
-    activations, gradients, guided = evidence
-    warm = np.maximum(gradcam(activations, gradients), 0)
-    return linear(warm, image.shape[:-1]) * saliency(image, guided)
+    activations, gradients, guided, place = evidence
+    return place(np.maximum(gradcam(activations, gradients), 0)) * saliency(
+        image, guided
+    )
 
 
 def integrated_gradients(image, evidence, score=None):
@@ -251,15 +253,19 @@ def stretched(raw):
 
 
 def fullgrad(image, products, score=None, rescale="layer"):
-    """Srinivas 2019, equation 8: magnitudes of all products, rescaled and resized."""
+    """Srinivas 2019, equation 8: magnitudes of all products, rescaled and placed.
+
+    Each product comes with what lays a map of its grid over the image.
+    """
     raw = np.zeros(image.shape[:-1], np.float64)
-    for product in map(np.abs, products):
+    for product, place in products:
+        product = np.abs(product)
         for k in range(product.shape[-1]):
             if rescale == "channel":
                 scaled = stretched(product[..., k])
             else:
                 scaled = (stretched(product) if rescale else product)[..., k]
-            raw += linear(scaled, raw.shape)
+            raw += place(scaled)
     return raw
 
 
@@ -338,13 +344,17 @@ def bilinear(raw, height, width):
     return out
 
 
-def linear(raw, shape):
-    """Linear resizing of any rank, pixel centres at half integers, by loops."""
+def linear(raw, shape, start=None):
+    """Linear resizing of any rank, pixel centres at half integers, by loops.
+
+    With `start`, the place of the first cell's centre, the cells are 1 apart.
+    """
     out = np.zeros(shape, np.float64)
     for cell in np.ndindex(*shape):
         corners = [((), 1.0)]
         for at, size, wanted in zip(cell, raw.shape, shape, strict=True):
-            place = min(max((at + 0.5) * size / wanted - 0.5, 0), size - 1)
+            place = (at + 0.5) * size / wanted - 0.5 if start is None else at - start
+            place = min(max(place, 0), size - 1)
             low = int(place)
             high, part = min(low + 1, size - 1), place - low
             corners = [
@@ -355,6 +365,15 @@ def linear(raw, shape):
         for corner, weight in corners:
             out[cell] += weight * float(raw[corner])
     return out
+
+
+# Each of the two convolutions of 3x3 without padding begins a pixel further in.
+FIRST_CENTRES = {"first": 1, "last": 2}
+
+
+def over_image(raw, image, layer):
+    """A map of a layer of `conftest.make_classifier`, where it lies in the image."""
+    return linear(raw, image.shape[:-1], FIRST_CENTRES[layer])
 
 
 def classifier_gradcam(weights, image, layer, head, target=None):
@@ -417,7 +436,7 @@ def masked_scores(weights, image, layer, head, target, change=None):
     activations = forward(weights, image, head)[0][layer]
     scores = []
     for k in range(activations.shape[-1]):
-        mask = stretched(linear(activations[..., k], image.shape[:-1]))
+        mask = stretched(over_image(activations[..., k], image, layer))
         mask = mask if change is None else change(mask)
         masked = image.astype(np.float64) * mask[..., None]
         scores.append(forward(weights, masked, head)[1][target])
@@ -462,10 +481,19 @@ def bias_products(weights, image, head, target):
     _, bias1, _, bias2, _, _ = weights
     found, _ = forward(weights, image, head)
     slopes = backward(weights, image, head, target)
+    return _from_centres(
+        image,
+        (image * slopes["image"], 0),
+        (bias1 * slopes["first"] * (found["first"] > 0), 1),
+        (bias2 * slopes["last"] * (found["last"] > 0), 2),
+    )
+
+
+def _from_centres(image, *products):
+    """Products with what lays their cells, 1 apart from a first centre, on an image."""
     return [
-        image * slopes["image"],
-        bias1 * slopes["first"] * (found["first"] > 0),
-        bias2 * slopes["last"] * (found["last"] > 0),
+        (x, functools.partial(linear, shape=image.shape[:-1], start=start))
+        for x, start in products
     ]
 
 
@@ -490,12 +518,13 @@ def normalized_bias_products(weights, image, target, epsilon=1e-3):
     normalized = conv_relu_backward(first, last, slope, kernel2) * (first > 0)
     everywhere = np.ones(first.shape)
     bottom = conv_relu_backward(image, everywhere, normalized * scale, kernel1)
-    return _logits(last, dense, bias, "gap")[target], [
-        image * bottom,
-        bias1 * normalized * scale,
-        shift * normalized,
-        bias2 * slope,
-    ]
+    return _logits(last, dense, bias, "gap")[target], _from_centres(
+        image,
+        (image * bottom, 0),
+        (bias1 * normalized * scale, 1),
+        (shift * normalized, 1),
+        (bias2 * slope, 2),
+    )
 
 
 def _shares(heatmap, part):

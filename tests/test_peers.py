@@ -13,6 +13,7 @@ from peers.comparison import (
     difference,
     our_map,
     rows,
+    stretch_over_images,
 )
 from scipy.ndimage import zoom
 
@@ -23,6 +24,7 @@ pytest.importorskip("tf_keras_vis")
 
 EQUALS = {"Gradcam": "gradcam", "Layercam": "layercam"}
 OTHERS = {
+    "Gradcam, where the picture lies",
     "GradcamPlusPlus",
     "Scorecam",
     "Saliency",
@@ -30,6 +32,7 @@ OTHERS = {
 }
 SAMPLES = 5
 OF_RELU = {"activation": "relu"}
+SHOWN = {**OF_RELU, "normalize": "minmax", "resize": True}
 CASES = [(head, layer) for head in ("gap", "flatten") for layer in ("first", "last")]
 each_case = pytest.mark.parametrize("head, layer", CASES)
 
@@ -70,6 +73,11 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def laid_as_theirs(monkeypatch):
+    stretch_over_images(monkeypatch)
+
+
 @pytest.mark.parametrize("head", ["gap", "flatten"])
 @pytest.mark.parametrize("layer", ["first", "last"])
 def test_equals_tf_keras_vis(images, head, layer):
@@ -103,6 +111,22 @@ def _peer_picture(model, image, layer, target):
 
     peer = Gradcam(model, model_modifier=ReplaceToLinear(), clone=True)
     return peer(CategoricalScore([target]), image[None], penultimate_layer=layer)[0]
+
+
+def test_picture_lies_elsewhere(monkeypatch):
+    """As theirs are stretched, ours are the same but for corners, as shown above."""
+    monkeypatch.undo()
+    measured = []
+    for head, layer in CASES:
+        model = _functional(head)
+        classes = _best_classes(model)
+        shown = our_map(model, layer, target=classes, **SHOWN)
+        pairs = zip(IMAGES, classes, shown, strict=True)
+        measured += [
+            np.abs(ours - _peer_picture(model, image, layer, target)).max()
+            for image, target, ours in pairs
+        ]
+    assert_documented("tf-keras-vis", "Gradcam, where the picture lies", max(measured))
 
 
 def _peer(name, model):

@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_gradcam import axes
+from keras_gradcam.arrays import GridAxis
 from keras_gradcam.execution import comes_of_variables, reached_from
+from keras_gradcam.model import spatial_grids
 
 ADDITIONS = ("BiasAdd", "AddV2", "Add", "Sub")
 
@@ -41,32 +44,27 @@ class Term(NamedTuple):
         bias: The bias, such that it broadcasts over `tensor`. Of a batch normalization
             `beta - gamma mean / sqrt(variance + epsilon)`.
         tensor: What it was added to, after the addition.
-        channels_first: Whether the channels are axis 1.
+        placed: The `PlacedGrid` of the tensor.
     """
 
     bias: tf.Tensor
     tensor: tf.Tensor
-    channels_first: bool
-
-    def to_grid(self, values):
-        """Brings values of the tensor's shape into `(batch, *grid, channels)`."""
-        if not self.channels_first:
-            return values
-        rank = values.shape.rank
-        return tf.transpose(values, [0, *range(2, rank), 1])
+    placed: spatial_grids.PlacedGrid
 
 
-def find(tensor, rank):
+def find(tensor, map_axes):
     """Finds the biases between an input and the end of its graph.
 
     Args:
         tensor: The input, in the graph.
-        rank: Number of axes of the grid: only biases on a grid like that of the input
-            have a place on the map.
+        map_axes: The axes of the input that a map covers: only biases on a grid along
+            all of them have a place on the map.
 
     Returns:
         List of `Term`.
     """
+    if not map_axes:
+        return []
     below, rescaled, terms = reached_from(tensor), {tensor.name}, []
     for operation in tensor.graph.get_operations():
         reached = [x for x in operation.inputs if x.name in below]
@@ -80,17 +78,36 @@ def find(tensor, rank):
             rescaled.add(operation.outputs[0].name)
         if operation.type in ADDITIONS:
             terms += _terms(operation, reached[0], is_rescaled)
-    return [term for term in terms if _has_a_place(term, rank)]
+    known = axes.trace([tensor])
+    located = [_located(term, known.get(term[1].name), map_axes) for term in terms]
+    return [term for term in located if term is not None]
 
 
-def _has_a_place(term, rank):
-    """Whether a term is a bias of channels, on a grid like that of the input."""
+def _located(term, tensor_axes, map_axes):
+    """The `Term` of a bias of channels whose grid lies along the map's axes."""
+    bias, tensor = term
+    rank = tensor.shape.rank
     # Attention adds (heads, features) to (batch, tokens, heads, features).
-    is_vector = sum(length != 1 for length in term.bias.shape) <= 1
-    return is_vector and term.tensor.shape.rank == rank + 2
+    is_vector = sum(length != 1 for length in bias.shape) <= 1
+    if not is_vector or rank != len(map_axes) + 2:
+        return None
+    first = bias.shape.rank == rank and bias.shape[-1] == 1 and bias.shape[1] != 1
+    plain = spatial_grids.plain(tuple(tensor.shape), first)
+    along = tuple(GridAxis(0, axis) for axis in map_axes)
+    if tensor_axes is not None and tensor_axes.is_certain:
+        # One cell is of the whole input, whatever it follows.
+        nowhere = spatial_grids.PlacedGrid(plain, (None,) * len(map_axes))
+        placed = spatial_grids.of_axes(tensor_axes, 1 if first else -1) or nowhere
+    else:
+        placed = spatial_grids.PlacedGrid(plain, along)
+    axes_of_cells = zip(placed.axes, placed.grid.shape, strict=True)
+    has_place = all(where or length == 1 for where, length in axes_of_cells)
+    is_grid = len(placed.axes) == len(map_axes)
+    return Term(bias, tensor, placed) if is_grid and has_place else None
 
 
 def _terms(operation, reached, is_rescaled):
+    """`[(bias, sum)]` of an addition, `[]` if what is added is no bias."""
     first, second = operation.inputs
     bias, tensor = second if reached is first else first, operation.outputs[0]
     if not is_rescaled and not comes_of_variables(bias):
@@ -101,8 +118,4 @@ def _terms(operation, reached, is_rescaled):
         first = operation.get_attr("data_format") == b"NCHW"
         ones = [1] * (tensor.shape.rank - 2)
         bias = tf.reshape(bias, [1, -1, *ones] if first else [1, *ones, -1])
-    return [Term(bias, tensor, _is_channels_first(bias.shape, tensor.shape))]
-
-
-def _is_channels_first(bias, tensor):
-    return bias.rank == tensor.rank and bias[-1] == 1 and bias[1] != 1
+    return [(bias, tensor)]

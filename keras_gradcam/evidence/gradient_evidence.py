@@ -1,11 +1,13 @@
 """Evidence from gradients: of one pass, of noisy inputs, or on a path to the input."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 from keras import ops, tree
 
-from keras_gradcam.arrays import widened
+from keras_gradcam.arrays import GridAxis, placed, widened
 from keras_gradcam.evidence import biases, guided_gradients, pooled_head
 from keras_gradcam.evidence.noise import noisy_inputs
 from keras_gradcam.execution import differentiation, graph_loops, run_model
@@ -31,11 +33,31 @@ class Curvature(NamedTuple):
 
 
 class GuidedAtLayer(NamedTuple):
-    """A layer's activations and gradients, and the guided gradients at the input."""
+    """A layer's activations and gradients, and the guided gradients at the input.
+
+    Attributes:
+        activations: Floats `(batch, *grid, channels)`.
+        gradients: Floats of the same shape.
+        guided: Floats `(batch, *grid, channels)` of the input.
+        place: Callable that lays maps `(batch, *grid)` of the layer over the input.
+    """
 
     activations: tf.Tensor
     gradients: tf.Tensor
     guided: tf.Tensor
+    place: Callable
+
+
+class Product(NamedTuple):
+    """The input, or a bias, times its gradient.
+
+    Attributes:
+        values: Floats `(batch, *grid, channels)`, on the grid where it arises.
+        place: Callable that lays maps `(batch, *grid)` over the input.
+    """
+
+    values: tf.Tensor
+    place: Callable
 
 
 class Path(NamedTuple):
@@ -116,8 +138,16 @@ def guided_at_layer(request, forward_pass):
     ]
     above = differentiation.of_layer_outputs(plain, request.layers)
     below = [differentiation.for_each_score(tensor, forward_pass) for tensor in below]
-    found = zip(below, above, guided(request, forward_pass), strict=True)
+    places = [
+        _over_input(layer_output, request.inputs) for layer_output in request.layers
+    ]
+    found = zip(below, above, guided(request, forward_pass), places, strict=True)
     return [GuidedAtLayer(*parts) for parts in found]
+
+
+def _over_input(layer_output, inputs):
+    lengths = layer_output.lengths(inputs)
+    return functools.partial(layer_output.place, size=lengths, lengths=lengths)
 
 
 def path(request, forward_pass, steps, baseline):
@@ -166,29 +196,51 @@ def _like(baseline, tensor):
 
 
 def bias_terms(request, forward_pass):
-    """The products of input and biases with their gradients, each on its own grid."""
+    """For each layer output the list of `Product`: of the input, and of all biases."""
     # Raises where the input is cut off.
     differentiation.of_layer_outputs(forward_pass, request.layer_outputs)
     pairs = zip(request.layer_outputs, forward_pass.tensors, strict=True)
-    return [
-        _products(forward_pass, layer_output, tensor) for layer_output, tensor in pairs
-    ]
+    return [_products(request, forward_pass, *pair) for pair in pairs]
 
 
-def _products(forward_pass, layer_output, tensor):
-    terms = biases.find(tensor, len(layer_output.grid))
+def _products(request, forward_pass, layer_output, tensor):
+    map_axes, lengths = _own_axes(request, layer_output, tensor)
+    terms = biases.find(tensor, map_axes)
     columns = differentiation.of_tensors(
         forward_pass, [tensor, *[term.tensor for term in terms]]
     )
-    products = [
+    along = tuple(GridAxis(0, axis, 0.0, 1.0) for axis in map_axes)
+    grids = [along, *[term.placed.axes for term in terms]]
+    products = differentiation.joined(
         [
-            layer_output.to_grid(widened(tensor) * of_input),
-            *[
-                term.to_grid(widened(term.bias) * gradient)
-                for term, gradient in zip(terms, of_biases, strict=True)
-                if gradient is not None
-            ],
-        ]
-        for of_input, *of_biases in columns
-    ]
-    return differentiation.joined(products, forward_pass)
+            [
+                layer_output.to_grid(widened(tensor) * of_input),
+                *[
+                    _of_bias(term, gradient)
+                    for term, gradient in zip(terms, of_terms, strict=True)
+                ],
+            ]
+            for of_input, *of_terms in columns
+        ],
+        forward_pass,
+    )
+    over = {"map_axes": map_axes, "size": lengths, "lengths": lengths}
+    places = [functools.partial(placed, grid_axes=axes, **over) for axes in grids]
+    return [Product(*pair) for pair in zip(products, places, strict=True)]
+
+
+def _of_bias(term, gradient):
+    if gradient is None:  # The score does not depend on it.
+        gradient = tf.zeros_like(widened(term.tensor))
+    return term.placed.grid.to_grid(widened(term.bias) * gradient)
+
+
+def _own_axes(request, layer_output, tensor):
+    """The axes of a tensor that its grid lies along, and their lengths."""
+    if layer_output.layer is None:
+        return layer_output.input_axes, layer_output.lengths(request.inputs)
+    rank = tensor.shape.rank
+    channels = layer_output.channel_axis % rank
+    axes = tuple(axis for axis in range(1, rank) if axis != channels)
+    shape = ops.shape(tensor)
+    return axes, [shape[axis] for axis in axes]

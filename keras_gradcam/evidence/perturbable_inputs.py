@@ -19,6 +19,9 @@ def axes_of_inputs(request):
     found = {}
     for layer_output in request.layer_outputs:
         check(layer_output, request.inputs)
+        if not all(isinstance(axis, int) for axis in layer_output.input_axes):
+            found[layer_output.input] = (1,)  # A picture made of a flat input.
+            continue
         axes = {*found.get(layer_output.input, ()), *layer_output.input_axes}
         found[layer_output.input] = tuple(sorted(axes))
     return found

@@ -13,7 +13,6 @@ from keras_gradcam.arrays import (
     most_varying,
     normal,
     of_channels,
-    resize,
     stretched,
     widened,
 )
@@ -66,13 +65,13 @@ def _masked(request, scores, layer_output, tensor, channels, change):
     activations = of_channels(activations, most_varying(activations, channels))
     flat = tree.flatten(request.inputs)
     image = flat[layer_output.input]
-    size = [ops.shape(image)[axis] for axis in layer_output.input_axes]
+    size = layer_output.lengths(request.inputs)
     by_channel = ops.moveaxis(activations, -1, 0)
 
     def scores_of(indices):
         count = tf.shape(indices)[0]
         grids = _merged(tf.gather(by_channel, indices))
-        resized = resize(grids, size)
+        resized = layer_output.place(grids, size, size)
         masks = change(stretched(resized, tuple(range(1, len(resized.shape)))))
         inputs = [_copies(x, count) for x in flat]
         values = widened(inputs[layer_output.input])
@@ -141,6 +140,10 @@ def _copies(tensor, count):
 
 def _over_input(masks, layer_output, image):
     """Brings masks `(count, *size)` into the rank of the input."""
+    if not all(isinstance(axis, int) for axis in layer_output.input_axes):
+        # A picture that the model makes of a flat input.
+        lengths = [-1, *[1] * (image.shape.rank - 2)]
+        return tf.reshape(masks, [tf.shape(masks)[0], *lengths])
     shape = tf.shape(masks)
     axes = {axis: shape[1 + i] for i, axis in enumerate(layer_output.input_axes)}
     lengths = [axes.get(axis, 1) for axis in range(1, image.shape.rank)]

@@ -22,6 +22,7 @@ from keras_gradcam.execution.forward_pass import (
 from keras_gradcam.execution.graph_traversal import (
     comes_of_variables,
     constant_value,
+    graph_of,
     last_operation,
     reached_from,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "XLARefusalError",
     "comes_of_variables",
     "constant_value",
+    "graph_of",
     "differentiation",
     "distribution",
     "graph_loops",

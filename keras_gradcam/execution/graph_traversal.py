@@ -37,6 +37,17 @@ def comes_of_variables(tensor):
     return False
 
 
+def graph_of(operation, attribute):
+    """The graph of a function that an operation runs.
+
+    Args:
+        operation: Of a graph, a loop for instance.
+        attribute: Which of its functions, `"body"` for instance.
+    """
+    name = operation.get_attr(attribute).name
+    return operation.graph._get_function(name).graph
+
+
 def constant_value(tensor):
     """The value of a tensor that no input can change, a size or an index for instance.
 

@@ -4,8 +4,8 @@ The only place that knows how a Keras model is run inside a TensorFlow graph. Wh
 relies on beyond Keras' public API is listed here, and pinned by one test:
 the lookup of `call` and `quantized_call` on the instance (see `forward_hooks.py`),
 `_keras_mask` and `_keras_logits` on tensors, `_flatten_layers`, `_remat_mode`,
-`_losses` and `_loss_ids` on layers, and, in `model_inputs.py`, `_inputs_struct` on
-functional models.
+those in `COLLECTIONS`, `_call_has_mask_arg` and `_call_has_training_arg` on layers,
+and, in `model_inputs.py`, `_inputs_struct` on functional models.
 """
 
 import collections
@@ -17,6 +17,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_gradcam.execution.forward_hooks import forward_hooks
+from keras_gradcam.execution.time_distributed import frames_in_batch
 
 
 def run(model, inputs, layers, hook, inline=False):
@@ -55,8 +56,9 @@ def run(model, inputs, layers, hook, inline=False):
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(_lock)
-        stack.enter_context(_without_rematerialization(model))
-        stack.enter_context(_losses_kept(model))
+        stack.enter_context(_attributes_kept(model))
+        _switch_off_rematerialization(model)
+        stack.enter_context(frames_in_batch(model))
         if inline:
             stack.enter_context(_functions_run_inline())
         stack.enter_context(forward_hooks(layers, filtered))
@@ -112,37 +114,38 @@ def _functions_run_inline():
         tf.config.run_functions_eagerly(before)
 
 
+# What a call changes in place: it clears what `add_loss` has collected, and Keras notes
+# the names of attributes that are set.
+COLLECTIONS = ("_losses", "_loss_ids", "_tracked")
+
+
 @contextlib.contextmanager
-def _losses_kept(model):
-    # Every call of a model begins by clearing what `add_loss` has collected.
-    kept = [
-        (collection, collection.copy())
-        for layer in model._flatten_layers()
-        for collection in (layer._losses, layer._loss_ids)
-    ]
+def _attributes_kept(model):
+    # A call leaves marks on layers: that it was called, dropout masks, and what a layer
+    # of the user's keeps of it, here tensors of a graph that nothing else may use.
+    layers = [layer for layer in model._flatten_layers() if layer.built]
+    kept = [(layer, dict(layer.__dict__)) for layer in layers]
+    held = [layer.__dict__.get(name) for layer in layers for name in COLLECTIONS]
+    contents = [(x, x.copy()) for x in held if x is not None]
     try:
         yield
     finally:
-        for collection, before in kept:
+        for layer, before in kept:
+            for name in layer.__dict__.keys() - before.keys():
+                del layer.__dict__[name]
+            for name, value in before.items():
+                if layer.__dict__.get(name, kept) is not value:
+                    layer.__dict__[name] = value
+        for collection, before in contents:
             collection.clear()
             (collection.update if isinstance(before, set) else collection.extend)(
                 before
             )
 
 
-@contextlib.contextmanager
-def _without_rematerialization(model):
+def _switch_off_rematerialization(model):
     # Rematerialised layers of Keras do not run inside a TensorFlow graph,
     # and there is nothing to save: only what follows the layer is recorded.
-    modes = [
-        (layer, layer.__dict__["_remat_mode"])
-        for layer in model._flatten_layers()
-        if layer.__dict__.get("_remat_mode") is not None
-    ]
-    for layer, _ in modes:
-        layer.__dict__["_remat_mode"] = None
-    try:
-        yield
-    finally:
-        for layer, mode in modes:
-            layer.__dict__["_remat_mode"] = mode
+    for layer in model._flatten_layers():
+        if layer.__dict__.get("_remat_mode") is not None:
+            layer.__dict__["_remat_mode"] = None

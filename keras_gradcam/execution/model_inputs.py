@@ -3,13 +3,29 @@
 import keras
 from keras import tree
 
+# The packages that Keras 2 is in.
+KERAS_2 = ("tf_keras.", "tensorflow.python.keras.")
+
+FROM_KERAS_2 = (
+    "Unset the variable `TF_USE_LEGACY_KERAS`, import `keras` and build the model anew;"
+    " or save the one of Keras 2 with `model.save('model.h5')` and load this with "
+    "`keras.models.load_model`."
+)
+
 
 def check_model(model):
-    if not isinstance(model, keras.Model):
+    if isinstance(model, keras.Model):
+        return
+    modules = [each.__module__ for each in type(model).__mro__]
+    received = f"model={model!r} of type {modules[0]}.{type(model).__name__}"
+    if any(module.startswith(KERAS_2) for module in modules):
         raise TypeError(
-            "Argument `model` must be a `keras.Model` (Keras 3). Received: "
-            f"model={model!r} of type {type(model).__module__}.{type(model).__name__}"
+            "Argument `model` is a model of Keras 2, and must be one of Keras 3. "
+            f"{FROM_KERAS_2} Received: {received}"
         )
+    raise TypeError(
+        f"Argument `model` must be a `keras.Model` (Keras 3). Received: {received}"
+    )
 
 
 def declared_inputs(model):

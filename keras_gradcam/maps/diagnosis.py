@@ -85,7 +85,8 @@ def measure(gathered, raw_maps, logits):
 
 def _measured(activations, found, raw):
     # A method without evidence of its own lives on the activations alone.
-    tensors = [x for x in tree.flatten(found) if x is not None] or [activations]
+    parts = [x for x in tree.flatten(found) if x is not None and not callable(x)]
+    tensors = parts or [activations]
     finite = [_finite(tensor) for tensor in (activations, *tensors)]
     return {
         "finite": functools.reduce(operator.and_, finite),

@@ -1,9 +1,11 @@
 """From a request to heatmaps: evidence, formula, smoothing, fusion, finish."""
 
+import functools
 from typing import Any, NamedTuple
 
 from keras import ops, tree
 
+from keras_gradcam import arrays
 from keras_gradcam.evidence import gathering
 from keras_gradcam.maps import fusion, normalization, smoothing
 
@@ -83,8 +85,10 @@ def formula_maps(gathered, config):
 
 
 def _of_score(found, index):
-    """The evidence of one of several scores."""
-    return tree.map_structure(lambda x: None if x is None else x[:, index], found)
+    """The evidence of one of several scores; what is no tensor is of all of them."""
+    return tree.map_structure(
+        lambda x: x if x is None or callable(x) else x[:, index], found
+    )
 
 
 def make(request, config):
@@ -106,32 +110,44 @@ def make(request, config):
 
 
 def _finished(request, config, raw):
-    sizes = [
-        _size(config, layer_output, request.inputs)
-        for layer_output in request.layer_outputs
-    ]
+    pairs = zip(raw, request.layer_outputs, strict=True)
     return [
         _each_score(
             one,
-            layer_output,
+            len(layer_output.grid),
             normalization.finish,
             config.activation,
-            size,
+            _place(config.resize, layer_output, request.inputs),
             config.normalize,
         )
-        for one, layer_output, size in zip(
-            raw, request.layer_outputs, sizes, strict=True
-        )
+        for one, layer_output in pairs
     ]
 
 
-def _size(config, layer_output, inputs):
-    return map_size(config.resize, layer_output, inputs)
+def _place(resize, layer_output, inputs):
+    """Callable that lays a map over the input, `None` where it stays on its grid."""
+    if resize is False or (resize is True and layer_output.input is None):
+        return None
+    if layer_output.input is None:
+        _check_size(resize, len(layer_output.grid))
+        return functools.partial(arrays.resize, size=resize)
+    lengths = layer_output.lengths(inputs)
+    size = lengths if resize is True else resize
+    _check_size(size, len(lengths))
+    return functools.partial(layer_output.place, size=size, lengths=lengths)
 
 
-def _each_score(raw, layer_output, function, *args):
+def _check_size(size, axes):
+    if len(size) != axes:
+        raise ValueError(
+            f"Argument `resize` must have one length for each of the {axes} axes of "
+            f"the layer's grid. Received: resize={tuple(size)}"
+        )
+
+
+def _each_score(raw, axes, function, *args):
     """Applies a function of maps `(batch, *grid)` to `(batch, [n,] *grid)`."""
-    if len(raw.shape) == len(layer_output.grid) + 1:
+    if len(raw.shape) == axes + 1:
         return function(raw, *args)
     several = [function(raw[:, i], *args) for i in range(raw.shape[1])]
     return ops.stack(several, axis=1)
@@ -139,37 +155,38 @@ def _each_score(raw, layer_output, function, *args):
 
 def _fused(request, config, raw):
     layer_outputs = request.layer_outputs
-    if (
-        len(
-            {
-                (layer_output.input, layer_output.input_axes)
-                for layer_output in layer_outputs
-            }
-        )
-        > 1
-    ):
+    first = layer_outputs[0]
+    if len({(x.input, x.input_axes) for x in layer_outputs}) > 1:
         raise ValueError(
             "Argument `fuse` needs layers whose grids lie over the same axes of the "
             f"same input. Received: layers {[x.name for x in layer_outputs]}"
         )
-    size = _size(config, layer_outputs[0], request.inputs) or _largest(
-        raw, layer_outputs
-    )
+    size = config.resize
+    if size is False or (size is True and first.input is None):
+        size = _largest(raw, layer_outputs)
     one = [
         _each_score(
-            each, layer_output, normalization.finish, config.activation, size, "max"
+            each,
+            len(layer_output.grid),
+            normalization.finish,
+            config.activation,
+            _place(size, layer_output, request.inputs),
+            "max",
         )
         for each, layer_output in zip(raw, layer_outputs, strict=True)
     ]
     normalize = normalization.get_normalization(config.normalize)
     fused = fusion.get(config.fuse)(one)
     fusion.check_map(fused, config.fuse, one[0])
-    return _each_score(fused, layer_outputs[0], normalize)
+    axes = len(first.input_axes) or len(first.grid)
+    return _each_score(fused, axes, normalize)
 
 
 def _largest(raw, layer_outputs):
-    """The longest of the grids along each axis."""
-    rank = len(layer_outputs[0].grid)
+    """The longest of the grids along each axis; as the input where they have others."""
+    rank = len(layer_outputs[0].input_axes) or len(layer_outputs[0].grid)
+    if any(len(x.grid) != rank for x in layer_outputs):
+        return True
     shapes = [ops.shape(one)[-rank:] for one in raw]
     size = shapes[0]
     for shape in shapes[1:]:
@@ -204,19 +221,3 @@ def _check_map(config, raw, activations):
 def _fit(shape, expected):
     pairs = zip(shape, expected, strict=True)
     return all(None in pair or pair[0] == pair[1] for pair in pairs)
-
-
-def map_size(resize, layer_output, images):
-    """The size that a map is to have, `None` for that of the layer's grid.
-
-    Args:
-        resize: See `GradCAM`.
-        layer_output: The `LayerOutput` that the map is of.
-        images: Structure of tensors, the model's inputs.
-    """
-    if resize is False or (resize is True and layer_output.input is None):
-        return None
-    if resize is not True:
-        return resize
-    shape = ops.shape(tree.flatten(images)[layer_output.input])
-    return [shape[axis] for axis in layer_output.input_axes]

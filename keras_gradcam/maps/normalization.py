@@ -6,33 +6,24 @@ Maps are floats `(batch, *grid)` with a grid of any rank.
 import keras
 from keras import ops
 
-from keras_gradcam.arrays import divided, resize, stretched
+from keras_gradcam.arrays import divided, stretched
 
 # What maps can be returned as, besides as they are computed.
 OUTPUT_DTYPES = ("float32", "float16", "uint8")
 
 
-def finish(raw, activation, size, normalize):
+def finish(raw, activation, place, normalize):
     """Makes a heatmap of a raw map.
 
     Args:
         raw: Tensor `(batch, *grid)`.
         activation: See `get_activation`.
-        size: One length for each axis of the grid, or `None` to leave it.
+        place: Callable that lays the map over the input, or `None` to leave it.
         normalize: See `get_normalization`.
-
-    Raises:
-        ValueError: If `size` has another number of axes than the grid.
     """
     activation = get_activation(activation)
     maps = raw if activation is None else activation(raw)
-    axes = len(raw.shape) - 1
-    if size is not None and len(size) != axes:
-        raise ValueError(
-            f"Argument `resize` must have one length for each of the {axes} axes of "
-            f"the layer's grid. Received: resize={tuple(size)}"
-        )
-    maps = maps if size is None else resize(maps, size)
+    maps = maps if place is None else place(maps)
     return get_normalization(normalize)(maps)
 
 

@@ -17,7 +17,7 @@ from keras_gradcam.arrays import as_input, interpolated, widened
 from keras_gradcam.configured_function import ConfiguredFunction, factory
 from keras_gradcam.evidence import noisy_inputs, perturbable_inputs
 from keras_gradcam.execution import graph_loops
-from keras_gradcam.methods import check_option, first_component
+from keras_gradcam.methods import OPTIONS, first_component
 from keras_gradcam.targets import names_a_place
 
 SMOOTHINGS: dict = {}
@@ -54,7 +54,7 @@ def smoothing(function):
     SMOOTHINGS[function.__name__] = function
     options = list(inspect.signature(function).parameters.values())[2:]
     make = functools.partial(Smoothing, function.__name__)
-    return factory(function, make, options, check_option)
+    return factory(function, make, options, OPTIONS)
 
 
 @smoothing
@@ -119,7 +119,7 @@ def tta(raw_maps, request, *, flip=True, scales=(0.9, 1.0, 1.1)):
         inputs = tree.pack_sequence_as(request.inputs, flat)
         found = raw_maps(request._replace(inputs=inputs))
         return [
-            _undone(raw, layer_output, factor)
+            _undone(raw, layer_output, layer_output.lengths(inputs), factor)
             for raw, layer_output in zip(found, request.layer_outputs, strict=True)
         ]
 
@@ -130,14 +130,14 @@ def tta(raw_maps, request, *, flip=True, scales=(0.9, 1.0, 1.1)):
     ]
 
 
-def _zoomed(values, axis, factor):
-    """Values scaled around the centre of an axis, and which of them are known.
+def _zoomed(values, axis, factor, centre=None):
+    """Values scaled around a centre on an axis, and which of them are known.
 
-    A negative factor flips as well.
+    A negative factor flips as well. The centre is that of the axis unless given.
     """
     length = ops.cast(ops.shape(values)[axis], values.dtype)
     factor = ops.cast(factor, values.dtype)
-    centre = (length - 1.0) / 2.0
+    centre = (length - 1.0) / 2.0 if centre is None else centre
     positions = (
         ops.arange(ops.shape(values)[axis], dtype=values.dtype) - centre
     ) / factor
@@ -146,11 +146,20 @@ def _zoomed(values, axis, factor):
     return interpolated(values, axis, positions), known
 
 
-def _undone(raw, layer_output, factor):
+def _undone(raw, layer_output, lengths, factor):
     """A raw map back in place, 0 where nothing is known, and where it is known."""
-    rank, shares, axes = len(raw.shape), ops.ones_like(raw), layer_output.input_axes
-    for axis, input_axis in zip(range(rank - len(axes), rank), axes, strict=True):
-        raw, known = _zoomed(raw, axis, 1.0 / factor(layer_output.input, input_axis))
+    rank, shares = len(raw.shape), ops.ones_like(raw)
+    first = rank - len(layer_output.grid_axes)
+    for axis, where in enumerate(layer_output.grid_axes, start=first):
+        if where is None:
+            continue
+        centre = None
+        if where.start is not None:
+            # What has moved around the centre of the input moves back around it.
+            length = lengths[layer_output.input_axes.index(where.axis)]
+            middle = (ops.cast(length, raw.dtype) - 1.0) / 2.0
+            centre = (middle - where.start) / where.step
+        raw, known = _zoomed(raw, axis, 1.0 / factor(where.input, where.axis), centre)
         shape = [-1 if i == axis else 1 for i in range(rank)]
         shares = shares * ops.cast(ops.reshape(known, shape), shares.dtype)
     return ops.where(shares > 0, raw, 0.0), shares

@@ -27,7 +27,7 @@ from keras_gradcam.methods.input_methods import (
     saliency,
     smoothgrad,
 )
-from keras_gradcam.methods.method import Custom, Method, check_option
+from keras_gradcam.methods.method import OPTIONS, Custom, Method
 from keras_gradcam.methods.score_methods import ablationcam, iscam, scorecam, sscam
 from keras_gradcam.methods.table import FACTORIES, METHODS, get, name_of
 
@@ -36,9 +36,9 @@ __all__ = [
     "FACTORIES",
     "METHODS",
     "Method",
+    "OPTIONS",
     "ablationcam",
     "cam",
-    "check_option",
     "eigencam",
     "eigengradcam",
     "elementwise",

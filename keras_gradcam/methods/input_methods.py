@@ -12,7 +12,7 @@ sum up to it.
 
 from keras import ops
 
-from keras_gradcam.arrays import grid_axes, resize, stretched
+from keras_gradcam.arrays import grid_axes, stretched
 from keras_gradcam.methods.method import Method, method
 
 
@@ -72,8 +72,9 @@ def guided_backprop(inputs, gradients, scores):
 def guided_gradcam(inputs, guided, scores):
     """Guided Grad-CAM: guided backpropagation where Grad-CAM is.
 
-    `map_ij = relu(resize(gradcam))_ij max_c |g_cij|` with g as in `guided_backprop`.
-    `guided` is an `GuidedAtLayer`.
+    `map_ij = place(relu(gradcam))_ij max_c |g_cij|` with g as in `guided_backprop`, and
+    Grad-CAM laid where the layer's grid lies in the input. `guided` is a
+    `GuidedAtLayer`.
 
     Choose it for fine pictures of the place that Grad-CAM finds.
 
@@ -81,8 +82,7 @@ def guided_gradcam(inputs, guided, scores):
         [Selvaraju et al., 2017](https://arxiv.org/abs/1610.02391), section 3.2.
     """
     gradcam = Method("gradcam")(guided.activations, guided.gradients, scores)
-    size = [ops.shape(inputs)[axis] for axis in grid_axes(inputs)]
-    coarse = ops.cast(resize(ops.relu(gradcam), size), inputs.dtype)
+    coarse = ops.cast(guided.place(ops.relu(gradcam)), inputs.dtype)
     return coarse * ops.max(ops.abs(guided.guided), axis=-1)
 
 
@@ -116,8 +116,8 @@ def fullgrad(inputs, terms, scores, rescale="layer"):
     l with a grid like that of the input, `psi` being the magnitude, rescaled and
     resized. The shift of a batch normalization is a bias, and so is the offset of a
     rescaling. Biases of tokens, of single frames and of what is inside of loops have no
-    place, and are left out. `terms` is the list of these products, each on the grid
-    where it arises.
+    place, and are left out. `terms` is the list of these products: `values` on the grid
+    where each arises, and `place`, which lays a map of that grid over the input.
 
     Choose it to see the input and all layers at once in one picture.
 
@@ -132,11 +132,13 @@ def fullgrad(inputs, terms, scores, rescale="layer"):
         [Srinivas and Fleuret, 2019](https://arxiv.org/abs/1905.00780), equation 8,
         which leaves open what is rescaled.
     """
-    size = [ops.shape(inputs)[axis] for axis in grid_axes(inputs)]
-    # Resizing is linear: of the sum over the channels it is the sum of the resized.
-    scaled = [_rescaled(ops.abs(term), rescale) for term in terms]
+    # Placing is linear: of the sum over the channels it is the sum of the placed.
     return sum(
-        ops.cast(resize(ops.sum(term, axis=-1), size), inputs.dtype) for term in scaled
+        ops.cast(
+            term.place(ops.sum(_rescaled(ops.abs(term.values), rescale), axis=-1)),
+            inputs.dtype,
+        )
+        for term in terms
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_gradcam.configured_function import ConfiguredFunction, factory
+from keras_gradcam.option_checks import is_count, is_int, is_number, is_positive
 
 
 class Row(NamedTuple):
@@ -34,6 +35,34 @@ class Row(NamedTuple):
 
 
 ROWS: dict = {}
+
+# Also those of a smoothing, which has samples and noise, too.
+OPTIONS = {
+    "samples": (is_count, "an int from 1 on"),
+    "steps": (is_count, "an int from 1 on"),
+    "noise": (lambda x: is_number(x) and x >= 0, "a number from 0 on"),
+    "seed": (is_int, "an int"),
+    "channels": (lambda x: x is None or is_count(x), "an int from 1 on, or None"),
+    "k": (lambda x: is_number(x) and x >= 0, "a number from 0 on"),
+    "kernel": (
+        lambda x: isinstance(x, str) and x in ("sigmoid", "rbf"),
+        "'sigmoid' or 'rbf'",
+    ),
+    "rescale": (
+        lambda x: x is None or (isinstance(x, str) and x in ("layer", "channel")),
+        "'layer', 'channel' or None",
+    ),
+    "flip": (lambda x: isinstance(x, bool), "True or False"),
+    "scales": (
+        lambda x: np.ndim(x) == 1 and len(x) > 0 and all(map(is_positive, x)),
+        "a sequence of numbers above 0",
+    ),
+    "baseline": (
+        lambda x: np.asarray(x).dtype.kind in "iuf" and np.isfinite(x).all(),
+        "a number, or an array of finite numbers that fits the input",
+    ),
+    "gamma": (lambda x: x is None or is_positive(x), "a number above 0, or None"),
+}
 
 
 @keras.saving.register_keras_serializable("keras_gradcam")
@@ -127,66 +156,6 @@ def method(evidence, name=None, place="layer", needs_layer=None, **options):
             for option, default in options.items()
         ]
         make = functools.partial(Method, key)
-        return factory(formula, make, [*own, *gathering], check_option)
+        return factory(formula, make, [*own, *gathering], OPTIONS)
 
     return register
-
-
-def check_option(name, value):
-    """Raises if `value` is no value of the option `name`."""
-    good, expected = OPTIONS.get(name, (lambda value: True, ""))
-    if not good(value):
-        raise ValueError(
-            f"Option `{name}` must be {expected}. Received: {name}={value!r}"
-        )
-
-
-def is_count(value):
-    """Whether a value is an int from 1 on."""
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    return whole and value >= 1
-
-
-def is_positive(value):
-    """Whether a value is a finite number above 0."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return bool(number and np.isfinite(value) and value > 0)
-
-
-def is_zero(value):
-    """Whether a value is the number 0."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return bool(number and value == 0)
-
-
-def is_seed(value):
-    """Whether a value is an int that random numbers can begin with."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-OPTIONS = {
-    "samples": (is_count, "an int from 1 on"),
-    "steps": (is_count, "an int from 1 on"),
-    "noise": (lambda x: is_zero(x) or is_positive(x), "a number from 0 on"),
-    "seed": (is_seed, "an int"),
-    "channels": (lambda x: x is None or is_count(x), "an int from 1 on, or None"),
-    "k": (lambda x: is_zero(x) or is_positive(x), "a number from 0 on"),
-    "kernel": (
-        lambda x: isinstance(x, str) and x in ("sigmoid", "rbf"),
-        "'sigmoid' or 'rbf'",
-    ),
-    "rescale": (
-        lambda x: x is None or (isinstance(x, str) and x in ("layer", "channel")),
-        "'layer', 'channel' or None",
-    ),
-    "flip": (lambda x: isinstance(x, bool), "True or False"),
-    "scales": (
-        lambda x: np.ndim(x) == 1 and len(x) > 0 and all(map(is_positive, x)),
-        "a sequence of numbers above 0",
-    ),
-    "baseline": (
-        lambda x: np.asarray(x).dtype.kind in "iuf" and np.isfinite(x).all(),
-        "a number, or an array of finite numbers that fits the input",
-    ),
-    "gamma": (lambda x: x is None or is_positive(x), "a number above 0, or None"),
-}

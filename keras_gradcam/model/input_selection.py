@@ -3,6 +3,7 @@
 import keras
 from keras import tree
 
+from keras_gradcam.arrays import GridAxis
 from keras_gradcam.execution import model_inputs
 from keras_gradcam.model import spatial_grids
 from keras_gradcam.model.layer_output import LayerOutput
@@ -38,7 +39,11 @@ def inputs(traced, model, signature, method, layer, layers):
 
 def _main_input(traced, specs):
     """The input that the last layer with a grid lies over, or else the largest."""
-    candidates = [x.input for x in traced.layer_outputs if x.is_candidate()]
+    candidates = [
+        x.input
+        for x in traced.layer_outputs
+        if x.is_candidate() and x.input is not None
+    ]
     if candidates:
         return candidates[-1]
     ranks = [spec.shape.rank if spec.dtype.is_floating else 0 for spec in specs]
@@ -67,9 +72,13 @@ def _of_input(traced, specs, names, index, method):
         )
     shape = tuple(specs[index].shape)
     known = [x.input_axes for x in traced.layer_outputs if x.input == index]
-    first = keras.config.image_data_format() == "channels_first"
-    axes = spatial_grids.of_input(shape, known[-1] if known else (), first)
-    grid = spatial_grids.over_axes(shape, axes)
+    covered = max(reversed(known), key=len, default=())
+    if any(isinstance(axis, tuple) for axis in covered):
+        axes, grid = covered, spatial_grids.of_view(covered)
+    else:
+        first = keras.config.image_data_format() == "channels_first"
+        axes = spatial_grids.of_input(shape, covered, first)
+        grid = spatial_grids.over_axes(shape, axes)
     rest = [axis for axis in range(1, len(shape)) if axis not in axes]
     return LayerOutput(
         name=names[index],
@@ -85,8 +94,13 @@ def _of_input(traced, specs, names, index, method):
         prefix=0,
         connected=True,
         passes_on=True,
-        source=0,
+        moves=None,
         is_output=False,
+        is_head=False,
+        is_summary=False,
+        refinements=0,
+        on_main_path=True,
         input=index,
         input_axes=axes,
+        grid_axes=tuple(GridAxis(index, axis, 0.0, 1.0) for axis in axes),
     )

@@ -5,7 +5,9 @@ import math
 from collections.abc import Callable
 
 import keras
-from keras import tree
+from keras import ops, tree
+
+from keras_gradcam.arrays import placed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +18,7 @@ class LayerOutput:
         name: The path, then "[key]" where the layer returns several tensors, then "#n"
             where it is called several times, n from 0 in order of execution.
         path: The names of the nested models and of the layer, joined by "/"; then "~n"
-            for the n-th further layer of the same name.
+            where several layers have the same, n from 0 in order of the model's layers.
         layer: The `keras.Layer`, or a `keras.Operation` of a functional model; `None`
             for an input of the model.
         call: Which call of the layer, from 0.
@@ -31,12 +33,21 @@ class LayerOutput:
         connected: Whether the score can depend on the tensor.
         passes_on: Whether it can depend on its grid: `False` where only a class token
             goes further.
-        source: Position, among all layer outputs, of the one that computed the tensor,
-            where this layer only hands it on: `Dropout` at inference, a nested model
-            its last layer's output.
+        moves: Position, among all layer outputs, of the one whose values this layer
+            only pools, pads, cuts, resizes, reorders or hands on; `None` where it
+            computes them.
         is_output: Whether the tensor is an output of the model.
-        input: Index of the flattened model input that the grid belongs to, or `None`.
-        input_axes: The axes of that input that the grid covers.
+        is_head: Whether an output of the model is this one, resized or with softmax.
+        is_summary: Whether it sums up large areas of a finer grid, as a branch of
+            pyramid pooling does.
+        refinements: How often the grid becomes finer on the way to the score, at most.
+        on_main_path: Whether all that the score knows of the input passes through it:
+            not a branch of a block, but its end.
+        input: Index of the flattened model input that the grid lies along, `None` where
+            it lies along none, and a map keeps the grid as it is.
+        input_axes: The axes of that input that a map covers, see `arrays.placed`.
+        grid_axes: A `GridAxis` for each axis of the grid, `None` for one that lies
+            along no axis of the input.
     """
 
     name: str
@@ -52,17 +63,38 @@ class LayerOutput:
     prefix: int
     connected: bool
     passes_on: bool
-    source: int
+    moves: int | None
     is_output: bool
+    is_head: bool
+    is_summary: bool
+    refinements: int
+    on_main_path: bool
     input: int | None
     input_axes: tuple
+    grid_axes: tuple = ()
 
     def is_candidate(self):
         """Whether there is a grid larger than 1x1 that the score depends on."""
         # A free length counts as larger than 1.
         cells = math.prod(2 if n is None else n for n in self.grid)
         reachable = self.connected and self.passes_on
-        return reachable and self.input is not None and cells > 1
+        return reachable and cells > 1
+
+    def lengths(self, images):
+        """The lengths of the input along `input_axes`.
+
+        Args:
+            images: Structure of tensors, the model's inputs.
+        """
+        shape = ops.shape(tree.flatten(images)[self.input])
+        return [
+            shape[axis] if isinstance(axis, int) else axis[1][axis[2]]
+            for axis in self.input_axes
+        ]
+
+    def place(self, maps, size, lengths):
+        """Lays maps `(batch, *grid)` where the grid lies in the input."""
+        return placed(maps, self.grid_axes, self.input_axes, size, lengths)
 
     def pick(self, output):
         """Returns this tensor from all that the layer returns."""

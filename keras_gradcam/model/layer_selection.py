@@ -1,17 +1,11 @@
 """Which layers of a model a user means, and which one is the default."""
 
 import difflib
+import re
 
 import keras
 
-from keras_gradcam.targets import Target
-
-# Layers that hold a graph, or a module of another framework, instead of layers.
-OPAQUE = (
-    keras.layers.TFSMLayer,
-    keras.layers.JaxLayer,
-    keras.layers.TorchModuleWrapper,
-)
+from keras_gradcam.model import default_layer
 
 
 def select(traced, layer, target=None):
@@ -23,38 +17,13 @@ def select(traced, layer, target=None):
         target: See `GradCAM`.
 
     Raises:
-        TypeError, ValueError: See `default` and `find`.
+        TypeError, ValueError: See `default_layer.default` and `find`.
     """
     if layer is None:
-        # A map of the output itself would only repeat it.
-        own = callable(target) and not isinstance(target, Target)
-        return [default(traced, outputs=own)]
+        return [default_layer.default(traced, target)]
     if isinstance(layer, (list, tuple)):
         return [find(traced, one) for one in layer]
     return [find(traced, layer)]
-
-
-def default(traced, outputs=False):
-    """Returns the last layer output with a grid above 1x1 that the score depends on.
-
-    Args:
-        traced: A `TracedModel`.
-        outputs: Whether an output of the model counts although there are layers before
-            it. Defaults to `False`.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    candidates = [x for x in traced.layer_outputs if x.is_candidate()]
-    inner = [x for x in candidates if not x.is_output]
-    candidates = candidates if outputs else inner or candidates
-    if not candidates:
-        raise ValueError(
-            "The model has no layer with a spatial grid larger than 1x1 that the score "
-            f"depends on. Its layers return:\n{_listing(traced)}\n{_way_out(traced)}"
-        )
-    source = traced.layer_outputs[candidates[-1].source]
-    return source if source.is_candidate() else candidates[-1]
 
 
 def find(traced, layer):
@@ -63,7 +32,7 @@ def find(traced, layer):
     Args:
         traced: A `TracedModel`.
         layer: A `keras.Layer`, or a string: a layer's name or the end of its path,
-            where that is unique, with "[key]" and "#n" where needed (see
+            where that is unique, with "[key]", "#n" and "~n" where needed (see
             `LayerOutput`).
 
     Raises:
@@ -115,16 +84,21 @@ def _matches(traced, layer):
             for layer_output in traced.layer_outputs
             if layer_output.layer is layer
         ]
-    exact = [
-        layer_output
-        for layer_output in traced.layer_outputs
-        if layer in (layer_output.name, layer_output.path)
-    ]
+    exact = [x for x in traced.layer_outputs if layer in _names(x)]
     return exact or [
         layer_output
         for layer_output in traced.layer_outputs
-        if _ends_with(layer_output.name, layer) or _ends_with(layer_output.path, layer)
+        if any(_ends_with(name, layer) for name in _names(layer_output))
     ]
+
+
+def _names(layer_output):
+    """The names of a layer output, the last one shared with layers of the same name."""
+    return layer_output.name, layer_output.path, _unnumbered(layer_output.path)
+
+
+def _unnumbered(path):
+    return re.sub(r"~\d+$", "", path)
 
 
 def _ends_with(path, end):
@@ -135,7 +109,7 @@ def _why_not(traced, layer):
     if isinstance(layer, keras.Layer):
         exists = any(other is layer for _, other in traced.paths)
     else:
-        exists = any(_ends_with(path, layer) for path, _ in traced.paths)
+        exists = any(_ends_with(_unnumbered(path), layer) for path, _ in traced.paths)
     if exists:
         return f"Layer '{name_of(layer)}' does not run when the model is called."
     return f"The model has no layer '{name_of(layer)}'."
@@ -154,22 +128,3 @@ def _choices(traced, name, count=12):
     close += [other for other in reversed(names) if other not in close]
     more = f" and {len(close) - count} more" if len(close) > count else ""
     return f"{close[:count]}{more}"
-
-
-def _way_out(traced):
-    for path, layer in traced.paths:
-        if isinstance(layer, OPAQUE):
-            return (
-                f"Layer '{path}' is a {type(layer).__name__}: what is computed inside "
-                "it cannot be seen. Use the original Keras model instead."
-            )
-    return (
-        "A CAM needs a convolution, or another layer that keeps the positions of its "
-        "input."
-    )
-
-
-def _listing(traced, count=12):
-    rows = [f"  {x.name} {x.shape}" for x in traced.layer_outputs]
-    more = [f"  ({len(rows) - count} more before)"] if len(rows) > count else []
-    return "\n".join(more + rows[-count:])

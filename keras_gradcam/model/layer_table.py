@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from keras_gradcam.execution import input_signatures, model_inputs
-from keras_gradcam.model import candidate_layers, layer_selection
+from keras_gradcam.model import candidate_layers, default_layer, layer_selection
 
 
 class Row(NamedTuple):
@@ -12,33 +12,41 @@ class Row(NamedTuple):
     Attributes:
         layer: The name to pass as `layer`.
         grid: Shape of its grid, `None` for a length that depends on the input.
+        input_axes: The axis of the input that each axis of the grid lies along, `None`
+            for one that lies along none: a map keeps it, or is the mean over it.
         channels: Number of channels.
         connected: Whether the score depends on it.
         default: Whether it is the layer that `layer=None` takes.
+        reason: Why it is, where that is not the usual rule; else empty.
     """
 
     layer: str
     grid: tuple
+    input_axes: tuple
     channels: int
     connected: bool
     default: bool
+    reason: str = ""
 
 
 class Table(list):
     """A list of `Row` that prints as a table."""
 
     def __repr__(self):
-        cells = [("layer", "grid", "channels", "score depends", "")]
+        cells = [("layer", "grid", "input axes", "channels", "score depends", "")]
         cells += [_cells(row) for row in self]
-        widths = [max(len(line[i]) for line in cells) for i in range(5)]
+        widths = [max(len(line[i]) for line in cells) for i in range(6)]
         lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def _cells(row):
     grid = " x ".join("?" if n is None else str(n) for n in row.grid)
+    axes = ", ".join("-" if n is None else str(n) for n in row.input_axes)
+    connected = "yes" if row.connected else "no"
     mark = "<- default" if row.default else ""
-    return row.layer, grid, str(row.channels), "yes" if row.connected else "no", mark
+    mark += f": {row.reason}" if row.default and row.reason else ""
+    return row.layer, grid, axes, str(row.channels), connected, mark
 
 
 def layers(model, images=None, target=None, logits=True, reshape=None):
@@ -61,10 +69,10 @@ def layers(model, images=None, target=None, logits=True, reshape=None):
     Example:
 
     >>> layers(model)
-    layer  grid     channels  score depends
-    ---------------------------------------
-    conv   30 x 30  16        yes
-    pool   15 x 15  16        yes            <- default
+    layer  grid     input axes  channels  score depends
+    ---------------------------------------------------
+    conv   30 x 30  1, 2        16        yes            <- default
+    pool   15 x 15  1, 2        16        yes
     """
     model_inputs.check_model(model)
     found = candidate_layers.trace_candidates(
@@ -74,17 +82,27 @@ def layers(model, images=None, target=None, logits=True, reshape=None):
         default = layer_selection.select(found, None, target)[0].name
     except ValueError:
         default = None
+    pictured = default_layer.draws_picture(found)
     return Table(
         Row(
             layer_output.name,
             tuple(layer_output.grid),
+            tuple(_axis(where) for where in layer_output.grid_axes),
             layer_output.channels,
             layer_output.connected and layer_output.passes_on,
             layer_output.name == default,
+            "the bottleneck, as an output is a picture" if pictured else "",
         )
         for layer_output in found.layer_outputs
-        if layer_output.grid and layer_output.input is not None
+        if layer_output.grid
     )
+
+
+def _axis(where):
+    """The axis of the input; of a picture that is made of a flat one, the picture's."""
+    if where is None or isinstance(where.axis, int):
+        return where and where.axis
+    return where.axis[-1] + 1
 
 
 def _signature(model, images):

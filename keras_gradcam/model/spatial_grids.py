@@ -8,6 +8,9 @@ from typing import NamedTuple
 import tensorflow as tf
 from keras import ops
 
+from keras_gradcam.arrays import GridAxis
+from keras_gradcam.axes import BATCH, Digit, with_joined_copies
+
 # A class token, a distillation token, registers: always few next to the grid's.
 MAX_PREFIX = 8
 
@@ -155,8 +158,193 @@ def over_axes(shape, axes):
     return Grid(tuple(shape[axis] for axis in axes), to_grid)
 
 
+def of_view(axes):
+    """The grid of a flat input that a model takes as a picture.
+
+    Args:
+        axes: The axes of this picture, see `arrays.GridAxis`.
+    """
+    ((_, shape, _), *_) = axes
+    view = over_axes((None, *shape), [1 + number for _, _, number in axes])
+    to_grid = functools.partial(_viewed, shape=shape, to_grid=view.to_grid)
+    return Grid(view.shape, to_grid)
+
+
+def _viewed(tensor, shape, to_grid):
+    return to_grid(ops.reshape(tensor, (-1, *shape)))
+
+
 def _spread(tensor, order, axes):
     tensor = ops.transpose(tensor, order)
     if len(order) == axes + 2:
         return tensor
     return ops.reshape(tensor, (*ops.shape(tensor)[: axes + 1], -1))
+
+
+class PlacedGrid(NamedTuple):
+    """The grid of a tensor whose axes are known.
+
+    Attributes:
+        grid: A `Grid`.
+        axes: A `GridAxis` for each of its axes, `None` for one along no input.
+    """
+
+    grid: Grid
+    axes: tuple
+
+
+# Of a tensor that does not belong to single samples.
+NO_GRID = PlacedGrid(Grid(), ())
+
+
+class _Part(NamedTuple):
+    """One axis of a grid, and which axis of the tensor it is, or is a part of."""
+
+    length: int | None
+    where: GridAxis | None
+
+
+def of_axes(tensor_axes, channel_axis):
+    """The grid of a tensor, as its axes lie in the inputs.
+
+    Args:
+        tensor_axes: A `TensorAxes`.
+        channel_axis: The axis of the channels.
+
+    Returns:
+        A `PlacedGrid`; `None` if the tensor has no axis along an input.
+    """
+    batch = [digit for digit in tensor_axes.axes[0].flat() if digit.length != 1]
+    is_whole = not tensor_axes.axes[0].prefix and all(d.steps for d in batch)
+    if not is_whole or not any(BATCH in dict(d.steps) for d in batch):
+        return NO_GRID
+    tensor_axes = _along_one_input(tensor_axes)
+    channels = channel_axis % len(tensor_axes.axes)
+    parts, lengths, prefix, spans = [], [], [], []
+    for number in range(len(tensor_axes.axes)):
+        if number == channels:
+            continue
+        if number:
+            tensor_axes = with_joined_copies(tensor_axes, number)
+        axis = tensor_axes.axes[number]
+        own = _parts_of(axis, tensor_axes)
+        spans.append((number, len(own)))
+        prefix.append((axis.prefix, axis.suffix) if number else (0, 0))
+        parts += own
+        lengths += [part.length for part in own]
+    return _placed(parts, channels, spans, prefix, len(tensor_axes.axes))
+
+
+def _along_one_input(tensor_axes):
+    """The same without the steps along others than the input that most axes follow."""
+    inputs = [
+        key[0]
+        for axis in tensor_axes.axes
+        for key in {key for digit in axis.flat() for key, _ in digit.steps} - {BATCH}
+    ]
+    main = max(sorted(set(inputs)), key=inputs.count, default=None)
+    return tensor_axes.only(lambda key: key == BATCH or key[0] == main)
+
+
+def _parts_of(axis, tensor_axes):
+    """The axes of a grid that an axis of a tensor consists of."""
+    if axis.is_plain or not axis.is_mapped or not _all_plain(axis):
+        (digit, *rest) = axis.digits or (Digit(axis.length),)
+        where = None if rest else _where(digit, tensor_axes)
+        length = axis.length if rest or where is None else digit.length
+        return [_Part(length, where)]
+    return [_Part(digit.length, _where(digit, tensor_axes)) for digit in axis.digits]
+
+
+def _all_plain(axis):
+    return all(isinstance(digit, Digit) and digit.steps for digit in axis.digits)
+
+
+def _where(digit, tensor_axes):
+    """The `GridAxis` of a digit; the batch's is the word for it."""
+    if not isinstance(digit, Digit) or len(digit.steps) != 1 or digit.length == 1:
+        return None
+    ((key, step),) = digit.steps
+    if key == BATCH:
+        return BATCH
+    field = tensor_axes.fields.get(key)
+    if field is None or len(key) != 2:
+        return None
+    start = (field.low + field.high) / 2
+    return GridAxis(*key, start, step, field.first, field.last)
+
+
+def _placed(parts, channels, spans, prefixes, rank):
+    wheres = [part.where for part in parts]
+    if wheres.count(BATCH) != 1:
+        return NO_GRID
+    along = [where.axis for where in wheres if isinstance(where, GridAxis)]
+    if not along:
+        return None
+    if len(set(along)) < len(along):
+        return NO_GRID  # Windows by cells of a window.
+    order = _ordered(wheres)
+    flips = tuple(
+        1 + place
+        for place, number in enumerate(order[1:])
+        if isinstance(wheres[number], GridAxis) and wheres[number].step < 0
+    )
+    axes = tuple(_ascending(wheres[n], parts[n].length) for n in order[1:])
+    if None in {part.length for part in parts[1:]} and len(parts) > rank - 1:
+        return None
+    to_grid = _Layout(
+        channels,
+        tuple(prefixes),
+        tuple(part.length for part in parts),
+        tuple(count for _, count in spans),
+        tuple(order),
+        flips,
+    )
+    shape = tuple(parts[n].length for n in order[1:])
+    prefix = max(before for before, _ in prefixes)
+    return PlacedGrid(Grid(shape, to_grid, prefix), axes)
+
+
+def _ordered(wheres):
+    """The batch first, and the axes along the input in the input's order."""
+    batch = wheres.index(BATCH)
+    rest = [n for n in range(len(wheres)) if n != batch]
+    mapped = [n for n in rest if wheres[n] is not None]
+    in_order = iter(sorted(mapped, key=lambda n: wheres[n].axis))
+    return [batch, *[n if wheres[n] is None else next(in_order) for n in rest]]
+
+
+def _ascending(where, length):
+    if where is None or where.step > 0:
+        return where
+    start = where.start + where.step * (length - 1)
+    return where._replace(start=start, step=-where.step)
+
+
+class _Layout(NamedTuple):
+    """Brings a tensor into the order `(batch, *grid, channels)`."""
+
+    channels: int
+    prefixes: tuple
+    lengths: tuple
+    counts: tuple
+    order: tuple
+    flips: tuple
+
+    def __call__(self, tensor):
+        rank = len(tensor.shape)
+        if self.channels != rank - 1:
+            tensor = ops.moveaxis(tensor, self.channels, -1)
+        for axis, (before, behind) in enumerate(self.prefixes):
+            if before or behind:
+                kept = [slice(None)] * rank
+                kept[axis] = slice(before, -behind or None)
+                tensor = tensor[tuple(kept)]
+        if len(self.lengths) > len(self.counts):
+            # The length of the batch is free, and may be anywhere among its digits.
+            lengths = list(self.lengths)
+            lengths[self.order[0]] = -1
+            tensor = ops.reshape(tensor, (*lengths, tensor.shape[-1]))
+        if list(self.order) != sorted(self.order):
+            tensor = ops.transpose(tensor, (*self.order, len(self.order)))
+        return ops.flip(tensor, self.flips) if self.flips else tensor

@@ -156,7 +156,8 @@ def path(asked, steps, baseline):
 
 def guided_at_layer(asked):
     guided = asked.at_input(replicas.guided_input_gradient)
-    return asked.activations, asked.slopes, guided
+    place = functools.partial(replicas.over_image, image=asked.image, layer=asked.layer)
+    return asked.activations, asked.slopes, guided, place
 
 
 def gradients(asked):
@@ -373,7 +374,7 @@ def test_products_of_fullgrad_are_complete(images, head):
     for image in images:
         asked = Asked(weights, image, "last", head, TARGET)
         products = asked.at_input(replicas.bias_products)
-        complete = sum(product.sum() for product in products) + weights[5][TARGET]
+        complete = sum(product.sum() for product, _ in products) + weights[5][TARGET]
         close(complete, asked.score, 1e-10)
 
 
@@ -394,7 +395,7 @@ def test_fullgrad_with_batch_normalization(images):
     for image in images:
         logit, products = replicas.normalized_bias_products(weights, image, TARGET)
         expected.append(replicas.fullgrad(image, products))
-        complete = sum(product.sum() for product in products) + weights[9][TARGET]
+        complete = sum(product.sum() for product, _ in products) + weights[9][TARGET]
         close(complete, logit, 1e-10)
         probabilities = model(image[None]).numpy()[0]
         others = [

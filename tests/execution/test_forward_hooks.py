@@ -119,7 +119,7 @@ def test_threads_that_ask_at_once_get_the_right_maps(images):
 
 
 def test_names_of_keras_that_are_relied_on(images):
-    """Fails when Keras renames what `forward.py` and `tap.py` need."""
+    """Fails when Keras renames what `model_call.py` and its hooks need."""
     inputs = keras.Input((16, 12, 3))
     layer = L.Dense(2, activation="softmax")
     model = keras.Model(inputs, layer(L.GlobalAveragePooling2D()(inputs)))
@@ -127,6 +127,7 @@ def test_names_of_keras_that_are_relied_on(images):
     assert layer._remat_mode is None
     assert isinstance(layer._losses, list)
     assert isinstance(layer._loss_ids, set)
+    assert isinstance(layer._tracked, list)
     assert model._inputs_struct is not None
     assert callable(layer.quantized_call)
     output = tf.function(lambda x: model(x)._keras_logits, autograph=False)(images)

@@ -570,7 +570,8 @@ def test_smooth_gradcam_plus_plus_of_tiny_gradients(images):
 
 def all_terms(x, terms, scores):
     """Everything that a network adds up to its score, at the first place of a map."""
-    total = sum(keras.ops.sum(term, axis=range(1, len(term.shape))) for term in terms)
+    values = [term.values for term in terms]
+    total = sum(keras.ops.sum(x, axis=range(1, len(x.shape))) for x in values)
     first = keras.ops.zeros_like(x[..., 0])
     return first + keras.ops.reshape(total, (-1, *[1] * (len(x.shape) - 2)))
 
@@ -696,7 +697,6 @@ def test_behind_a_division_by_the_input_nothing_is_a_rescaling():
 
 
 def test_a_bias_of_channels_first():
-
     model = keras.Sequential(
         [
             keras.Input((2, 9, 8)),
@@ -710,10 +710,12 @@ def test_a_bias_of_channels_first():
     @tf.function(autograph=False)
     def graph(x):
         model(x, training=False)
-        found.extend(biases.find(x, 2))
+        found.extend(biases.find(x, (2, 3)))
 
     graph.get_concrete_function(tf.TensorSpec([None, 2, 9, 8]))
-    assert [term.channels_first for term in found] == [True]
+    (term,) = found
+    assert [where.axis for where in term.placed.axes] == [2, 3]
+    assert term.placed.grid.shape == (9, 8)
 
 
 def test_guided_takes_prelu_apart_rightly(images):

@@ -10,6 +10,7 @@ from random_evidence import EVIDENCE, facts
 
 import keras_gradcam as kg
 from keras_gradcam.evidence import gathering
+from keras_gradcam.evidence.gradient_evidence import Product
 from keras_gradcam.methods.method import ROWS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* of the maps are all zeros")
@@ -24,17 +25,22 @@ GRIDS = [(5, 7), (4, 6, 7), (3, 4, 5, 6)]
 SPECTRAL = ["eigencam", "eigengradcam", "kpcacam"]
 
 
+def of_arrays(change, found):
+    """Changes the arrays of evidence; it may also hold a callable, or nothing."""
+    return tree.map_structure(
+        lambda x: x if x is None or callable(x) else change(x), found
+    )
+
+
 def scaled(found, factor):
-    return tree.map_structure(lambda x: None if x is None else factor * x, found)
+    return of_arrays(lambda x: factor * x, found)
 
 
 def by_replica(name, activations, found, scores, **options):
     return [
         replicas.METHODS[name](
             activations[i].astype("float64"),
-            tree.map_structure(
-                lambda x, i=i: None if x is None else x[i].astype("float64"), found
-            ),
+            of_arrays(lambda x, i=i: x[i].astype("float64"), found),
             float(scores[i]),
             **options,
         )
@@ -110,9 +116,9 @@ def test_deviations_of_fem():
 def test_rescaling_of_fullgrad(rescale, shape):
     given = facts("fullgrad", shape)
     # A layer of large products, a weak channel, and one that is the same everywhere.
-    given[1].append(1e3 * given[1][1])
-    given[1][0][..., 0] *= 1e-3
-    given[1][0][..., 1] = 2.0
+    given[1].append(scaled(given[1][1], 1e3))
+    given[1][0].values[..., 0] *= 1e-3
+    given[1][0].values[..., 1] = 2.0
     method = kg.methods.fullgrad(rescale=rescale)
     close(method(*given), by_replica("fullgrad", *given, rescale=rescale))
 
@@ -125,7 +131,8 @@ def test_rescaling_of_fullgrad_by_hand():
         ("channel", [0 + 0, 1 + 1]),
         (None, [0 + 2, 1 + 8]),
     ):
-        raw = kg.methods.fullgrad(rescale=rescale)(term, [term], np.zeros(1))
+        terms = [Product(term, lambda maps: maps)]
+        raw = kg.methods.fullgrad(rescale=rescale)(term, terms, np.zeros(1))
         np.testing.assert_allclose(raw, [expected])
 
 
@@ -186,9 +193,7 @@ def test_constant_activations(name):
 def test_half_precision_gives_a_map(name):
     """Of float16, which a caller of a formula may have."""
     given = facts(name, (4, 6, 7), sign="positive")
-    half = tree.map_structure(
-        lambda x: None if x is None else x.astype("float16"), given
-    )
+    half = of_arrays(lambda x: x.astype("float16"), given)
     close(METHODS[name](*half), by_replica(name, *given), tolerance=2e-2)
 
 
@@ -208,9 +213,9 @@ def test_a_sample_that_is_nan_is_alone(name):
     activations, found, scores = facts(name, (4, 6, 7))
     alone = np.asarray(METHODS[name](activations, found, scores))
     activations[0, 1, 2, 3] = np.nan
-    broken = [x for x in tree.flatten(found) if x is not None]
-    for tensor in broken:
-        tensor[(0, *[0] * (tensor.ndim - 1))] = np.nan
+    for tensor in tree.flatten(found):
+        if tensor is not None and not callable(tensor):
+            tensor[(0, *[0] * (tensor.ndim - 1))] = np.nan
     map_ = np.asarray(METHODS[name](activations, found, scores))
     assert np.isnan(map_[0]).any()
     np.testing.assert_array_equal(map_[1], alone[1])
@@ -220,9 +225,7 @@ def test_a_sample_that_is_nan_is_alone(name):
 def test_only_what_speaks_against(name):
     """All-negative evidence: a finite map, and the one of the replica."""
     activations, found, scores = facts(name, (4, 6, 7), sign="positive")
-    against = scaled(
-        tree.map_structure(lambda x: None if x is None else np.abs(x), found), -1
-    )
+    against = scaled(of_arrays(np.abs, found), -1)
     map_ = METHODS[name](activations, against, scores)
     expected = np.asarray(by_replica(name, activations, against, scores))
     scale = np.abs(expected).max() or 1.0
@@ -230,11 +233,8 @@ def test_only_what_speaks_against(name):
 
 
 def _permuted(found, order, channels):
-    return tree.map_structure(
-        lambda x: (
-            x if x is None or x.shape[-1] != channels else np.take(x, order, axis=-1)
-        ),
-        found,
+    return of_arrays(
+        lambda x: x if x.shape[-1] != channels else np.take(x, order, axis=-1), found
     )
 
 

@@ -1,5 +1,7 @@
 """Choosing layers: the table, transformers, models that cannot work."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -13,14 +15,14 @@ import keras_gradcam as kg
 def test_table_of_layers(model):
     table = kg.layers(model)
     assert [tuple(row) for row in table] == [
-        ("first", (14, 10), 5, True, False),
-        ("last", (12, 8), 6, True, True),
+        ("first", (14, 10), (1, 2), 5, True, False, ""),
+        ("last", (12, 8), (1, 2), 6, True, True, ""),
     ]
     assert repr(table).splitlines() == [
-        "layer  grid     channels  score depends",
-        "---------------------------------------",
-        "first  14 x 10  5         yes",
-        "last   12 x 8   6         yes            <- default",
+        "layer  grid     input axes  channels  score depends",
+        "---------------------------------------------------",
+        "first  14 x 10  1, 2        5         yes",
+        "last   12 x 8   1, 2        6         yes            <- default",
     ]
 
 
@@ -89,7 +91,12 @@ def test_layers_of_one_name_are_told_apart(images):
     assert cam(images).shape == (5, 16, 12)
     assert cam.layer == "conv~1"
     first = kg.GradCAM(model, model.a)
-    np.testing.assert_array_equal(first(images), kg.GradCAM(model, "conv")(images))
+    assert first.activations(images).shape == (5, 14, 10, 4)
+    assert first.layer == "conv~0"
+    np.testing.assert_array_equal(first(images), kg.GradCAM(model, "conv~0")(images))
+    several = re.escape("stands for 3 places in the model. Pass one of ['conv~0', 'con")
+    with pytest.raises(ValueError, match=several):
+        kg.GradCAM(model, "conv")(images)
 
 
 def test_a_model_that_takes_any_size_is_looked_at_anew_for_each():
@@ -122,7 +129,7 @@ def test_table_counts_channels_first():
             L.Dense(3),
         ]
     )
-    ((name, grid, channels, *_),) = kg.layers(model)
+    ((name, grid, _, channels, *_),) = kg.layers(model)
     assert (name, grid, channels) == ("pool", (8, 6), 3)
 
 
@@ -133,14 +140,16 @@ def test_a_head_of_zeros_proves_nothing():
     assert kg.GradCAM(model, "final").layer == "final"
 
 
-def test_error_of_tokens_that_fit_no_grid_names_reshape():
+def test_tokens_that_fit_no_grid_keep_their_own_and_name_reshape():
     inputs = keras.Input((24, 16, 3))
     x = L.Conv2D(8, 4, strides=4)(inputs)
     x = L.Reshape((24, 8))(x)
     x = L.Dense(8, name="tokens")(x[:, :17])
     model = keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling1D()(x)))
-    with pytest.raises(ValueError, match=r"pass `reshape=\(height, width\)`"):
-        kg.GradCAM(model, "tokens")
+    with pytest.warns(UserWarning, match=r"`reshape=\(height, width\)`"):
+        cam = kg.GradCAM(model, "tokens")
+    images = np.random.default_rng(0).random((2, 24, 16, 3), dtype="float32")
+    assert cam(images).shape == (2, 17)
     assert kg.GradCAM(model, "tokens", reshape=(4, 4)).layer == "tokens"
 
 
@@ -151,7 +160,7 @@ def test_tokens_that_only_seem_to_fit_a_grid():
     x = L.Reshape((16, 8), name="tokens")(x)
     x = L.Conv1D(8, 2, strides=2, name="pairs")(x)
     model = keras.Model(inputs, L.Dense(2)(L.GlobalAveragePooling1D()(x)))
-    assert kg.GradCAM(model).layer == "tokens"
+    assert kg.GradCAM(model).layer == "patches"
 
 
 def test_error_of_a_layer_that_does_not_run(images):
@@ -241,39 +250,36 @@ def test_half_precision_maps_are_those_of_single_precision(policy):
     assert np.abs(actual - expected).max() < tolerance * np.abs(expected).max()
 
 
-def test_error_of_a_layer_that_sees_no_samples():
-    """A layer inside one that folds the frames into the batch."""
+class FoldsFrames(L.Layer):
+    """Runs a convolution on all frames as one batch."""
 
-    class Folds(L.Layer):
-        def __init__(self, **kwargs):
-            super().__init__(**kwargs)
-            self.conv = L.Conv2D(2, 3, name="conv")
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = L.Conv2D(2, 3, name="conv")
 
-        def build(self, shape):
-            self.conv.build((None, *shape[2:]))
+    def build(self, shape):
+        self.conv.build((None, *shape[2:]))
 
-        def call(self, x):
-            maps = self.conv(keras.ops.reshape(x, (-1, *x.shape[2:])))
-            return keras.ops.reshape(maps, (-1, x.shape[1], *maps.shape[1:]))
+    def call(self, x):
+        maps = self.conv(keras.ops.reshape(x, (-1, *x.shape[2:])))
+        return keras.ops.reshape(maps, (-1, x.shape[1], *maps.shape[1:]))
 
+
+@pytest.mark.parametrize(
+    "layer",
+    [FoldsFrames(name="frames"), L.TimeDistributed(L.Conv2D(2, 3, name="conv"))],
+    ids=["folded into the batch", "TimeDistributed"],
+)
+def test_a_layer_that_sees_frames_one_by_one_is_one_layer(layer):
     model = keras.Sequential(
-        [keras.Input((5, 10, 8, 3)), Folds(name="folds"), L.GlobalMaxPooling3D()]
+        [keras.Input((5, 10, 8, 3)), layer, L.GlobalMaxPooling3D()]
     )
-    assert kg.GradCAM(model).layer == "folds"
-    with pytest.raises(ValueError, match=r"Layers that work: \['folds'\]"):
-        kg.GradCAM(model, "conv")
-
-
-def test_a_layer_in_time_distributed_is_called_for_each_frame():
-    spread = L.TimeDistributed(L.Conv2D(2, 3, name="conv"))
-    model = keras.Sequential(
-        [keras.Input((5, 10, 8, 3)), spread, L.GlobalMaxPooling3D()]
-    )
-    cam = kg.GradCAM(model, "conv#3")
+    cam = kg.GradCAM(model, "conv", normalize=None)
     x = np.random.default_rng(0).random((2, 5, 10, 8, 3), dtype="float32")
-    np.testing.assert_allclose(
-        cam.activations(x), kg.GradCAM(model).activations(x)[:, 3], atol=1e-6
-    )
+    outer = kg.GradCAM(model, layer.name, normalize=None)
+    assert cam.activations(x).shape == (2, 5, 8, 6, 2)
+    np.testing.assert_allclose(cam.activations(x), outer.activations(x), atol=1e-6)
+    np.testing.assert_allclose(cam(x, target=1), outer(x, target=1), atol=1e-6)
 
 
 VIDEO = (5, 10, 8, 3)
@@ -287,7 +293,7 @@ FRAMES = [L.TimeDistributed(L.Conv2D(2, 3)), L.TimeDistributed(L.GlobalMaxPoolin
         ((8, 7, 6, 2), [L.Conv3D(3, 3), L.GlobalMaxPooling3D()], (8, 7, 6)),
         (VIDEO, [L.ConvLSTM2D(2, 3), L.GlobalMaxPooling2D()], (10, 8)),
         (VIDEO, [FRAMES[0], L.GlobalMaxPooling3D()], (5, 10, 8)),
-        (VIDEO, [*FRAMES, L.LSTM(4)], (5,)),
+        (VIDEO, [*FRAMES, L.LSTM(4)], (5, 10, 8)),
         ((15,), [L.Embedding(9, 4), L.Conv1D(3, 3), L.GlobalMaxPooling1D()], (15,)),
     ],
     ids=["signal", "volume", "ConvLSTM", "video", "frames", "words"],

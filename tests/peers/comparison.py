@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 import keras_gradcam as kg
+from keras_gradcam.arrays import GridAxis, placed
+from keras_gradcam.evidence import gradient_evidence
+from keras_gradcam.model import layer_output
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "differences.md"
 IMAGES = np.random.default_rng(0).random((3, 16, 12, 3)).astype("float32")
@@ -20,6 +23,17 @@ def our_map(model, layer, method="gradcam", target=CLASSES, images=IMAGES, **opt
     options = {"activation": None, "normalize": None, "resize": False, **options}
     cam = kg.GradCAM(model, layer, method, **options)
     return cam(images, target=target).numpy()
+
+
+def stretch_over_images(monkeypatch):
+    """Lays our maps as all others do: over the whole image, wherever they belong."""
+
+    def over_all(maps, grid_axes, *args, **kwargs):
+        unplaced = [GridAxis(axis.input, axis.axis) for axis in grid_axes]
+        return placed(maps, unplaced, *args, **kwargs)
+
+    for module in (layer_output, gradient_evidence):
+        monkeypatch.setattr(module, "placed", over_all)
 
 
 def apart(ours, theirs):

@@ -18,6 +18,7 @@ from peers.comparison import (
     difference,
     our_map,
     rows,
+    stretch_over_images,
     stretched,
 )
 from sklearn.decomposition import KernelPCA
@@ -43,6 +44,7 @@ EQUALS = {
 }
 OTHERS = {
     "GradCAM, the picture",
+    "GradCAM, where the picture lies",
     "GradCAMPlusPlus",
     "GradCAMPlusPlus, layer without ReLU",
     "ScoreCAM",
@@ -68,6 +70,11 @@ OTHERS = {
 }
 each_case = pytest.mark.parametrize("head, normalized, layer", twins.CASES)
 each_head = pytest.mark.parametrize("head, normalized", [("gap", 0), ("flatten", 1)])
+
+
+@pytest.fixture(autouse=True)
+def laid_as_theirs(monkeypatch):
+    stretch_over_images(monkeypatch)
 
 
 def targets_of(classes, target=ClassifierOutputTarget):
@@ -124,6 +131,18 @@ def test_picture_is_equal(head, normalized, layer):
     _, theirs = their_maps("GradCAM", pair, layer, classes)
     ours = our_picture(pair, layer, classes)
     assert_documented(NAME, "GradCAM, the picture", np.abs(ours - theirs).max())
+
+
+def test_picture_lies_elsewhere(monkeypatch):
+    """As theirs are stretched, ours are the same: `test_picture_is_equal`."""
+    monkeypatch.undo()
+    measured = []
+    for head, normalized, layer in twins.CASES:
+        pair = twins.make(head, normalized)
+        classes, _ = classes_by_score(pair, 3)
+        _, theirs = their_maps("GradCAM", pair, layer, classes)
+        measured.append(np.abs(our_picture(pair, layer, classes) - theirs).max())
+    assert_documented(NAME, "GradCAM, where the picture lies", max(measured))
 
 
 def grad_cam_plus_plus(activations, gradients, epsilon, guarded):

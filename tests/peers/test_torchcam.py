@@ -16,6 +16,7 @@ from peers.comparison import (
     difference,
     our_map,
     rows,
+    stretch_over_images,
     stretched,
 )
 from torchcam import methods as peer
@@ -45,6 +46,11 @@ SAMPLES = 5
 each_case = pytest.mark.parametrize("head, normalized, layer", twins.CASES)
 # Its own are the maps of a ReLU; ours are compared in the same way.
 ours_of_relu = {"activation": "relu"}
+
+
+@pytest.fixture(autouse=True)
+def laid_as_theirs(monkeypatch):
+    stretch_over_images(monkeypatch)
 
 
 def their_maps(cam, pair, classes=CLASSES, normalized=False):
