@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import PIL.Image
 import pytest
+import replicas
 import tensorflow as tf
 from conftest import make_classifier
 from test_docs import BLOCK
@@ -28,8 +29,12 @@ def usual_recipe(images, classes):
         score = tf.gather(outputs, classes, axis=1, batch_dims=1)
     gradients = tape.gradient(score, activations)
     raw = tf.einsum("bijk,bk->bij", activations, tf.reduce_mean(gradients, (1, 2)))
-    raw = tf.image.resize(tf.nn.relu(raw)[..., None], (16, 12))[..., 0]
-    heatmaps = raw / tf.reduce_max(raw, (1, 2), keepdims=True)
+    # The grid begins two pixels inside the image; tutorials stretch it over all of it.
+    placed = [
+        replicas.over_image(np.maximum(one, 0), image, "last")
+        for one, image in zip(raw, images, strict=True)
+    ]
+    heatmaps = [one / one.max() for one in placed]
     return heatmaps, gradients, activations
 
 

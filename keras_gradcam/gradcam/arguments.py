@@ -1,28 +1,45 @@
 """Checks what users pass to `GradCAM`, and says what is wrong with it."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from keras_gradcam.maps import normalization
+from keras_gradcam.option_checks import are_ints
+
+
+def check_options(options):
+    """Raises if one of the arguments of `GradCAM` has a value that it cannot have.
+
+    Args:
+        options: Dict of some of them by name. What needs the model is not checked.
+    """
+    for name, value in options.items():
+        if name in CHECKS:
+            CHECKS[name](value)
 
 
 def check_target(target):
     """Returns `target` with a sequence as an array; raises if it is no target."""
-    if target is None or callable(target) or is_true_label(target):
+    if callable(target):
+        check_hashable(target=target)
         return target
-    if isinstance(target, tf.Tensor) and tf.is_symbolic_tensor(target):
+    if target is None or is_true_label(target):
         return target
-    array = np.asarray(target)
-    if array.ndim > 1 or array.dtype.kind not in "iu":
+    is_symbolic = isinstance(target, tf.Tensor) and tf.is_symbolic_tensor(target)
+    array = target if is_symbolic else np.asarray(target)
+    if len(array.shape) > 1 or not tf.as_dtype(array.dtype).is_integer:
+        received = target if is_symbolic else short(target)
         raise TypeError(
             "Argument `target` must be None, an int, a sequence with one int for each "
             "sample, 'true', or a callable from the model's outputs to scores "
             "`(batch,)`. One-hot labels become ints with `np.argmax(labels, -1)`. "
-            f"Received: target={short(target)} of type {type(target).__name__}"
+            f"Received: target={received} of type {type(target).__name__}"
         )
-    return array if array.ndim else int(array)
+    return array if len(array.shape) or is_symbolic else int(array)
 
 
 def is_true_label(target):
@@ -70,8 +87,44 @@ def check_predict(target, normalize, devices):
         )
 
 
+def check_flag(name, value):
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(
+            f"Argument `{name}` must be True or False. Received: {name}={value!r} of "
+            f"type {type(value).__name__}"
+        )
+    return bool(value)
+
+
+def check_reshape(reshape):
+    """Returns `reshape`, a size as a tuple."""
+    if reshape is None or callable(reshape):
+        return reshape
+    if not are_ints(reshape, least_rank=1) or np.min(reshape) < 1:
+        raise ValueError(
+            "Argument `reshape` must be the size of the grid that tokens make, such as "
+            "`(14, 14)`, a callable from the layer's output to `(batch, *grid, "
+            f"channels)`, or None. Received: reshape={reshape!r}"
+        )
+    return tuple(int(length) for length in reshape)
+
+
+def check_hashable(**values):
+    """Raises if one of several arguments cannot be told from others by a graph."""
+    for name, value in values.items():
+        try:
+            hash(value)
+        except TypeError:
+            raise TypeError(
+                f"Argument `{name}` must be hashable, as equal ones share one compiled "
+                "graph. Give its class a method `__hash__`, or pass a function. "
+                f"Received: {name}={value!r} of type {type(value).__name__}"
+            ) from None
+
+
 def check_jit_compile(jit_compile):
-    if jit_compile not in (True, False, "auto"):
+    is_auto = isinstance(jit_compile, str) and jit_compile == "auto"
+    if not isinstance(jit_compile, bool) and not is_auto:
         raise ValueError(
             "Argument `jit_compile` must be True, False or 'auto'. Received: "
             f"jit_compile={jit_compile!r}"
@@ -166,12 +219,16 @@ def check_classes(target, length, count):
             "images. Pass one class for each image, or one int for all of them. "
             f"Received: target={short(target)}"
         )
-    wrong = target[(target < 0) | (target >= count)] if count else target[:0]
+    wrong = target[(target < 0) | (target >= (count or np.inf))]
     if wrong.size and count == 1:
         raise ValueError(
             "Argument `target` must be 0: the model has one output and no sigmoid that "
             "would make it two classes. `targets.binary(label)` explains either side "
             f"of a logit. Received: target={short(wrong)}"
+        )
+    if wrong.size and count is None:
+        raise ValueError(
+            f"Argument `target` must be 0 or above. Received: target={short(wrong)}"
         )
     if wrong.size:
         raise ValueError(
@@ -182,3 +239,13 @@ def check_classes(target, length, count):
 
 def short(target):
     return np.array2string(np.asarray(target), threshold=8, separator=", ")
+
+
+CHECKS = {
+    "layer": check_layer,
+    "resize": check_resize,
+    "reshape": check_reshape,
+    "chunk_size": check_chunk_size,
+    "jit_compile": check_jit_compile,
+    "logits": functools.partial(check_flag, "logits"),
+}

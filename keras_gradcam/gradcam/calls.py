@@ -4,7 +4,7 @@ import functools
 import warnings
 
 import tensorflow as tf
-from keras import ops, tree
+from keras import tree
 
 from keras_gradcam import methods
 from keras_gradcam.evidence import chunking, gathering
@@ -36,9 +36,12 @@ class Calls:
         self._cam = cam
         self.target_layers = TargetLayers(layer)
         self.functions = ConcreteFunctions(self._compute)
+        self._told = set()  # Names of the layers that a warning was about.
         self._config()
         if self.declared is not None:
-            self._choose(input_signatures.exact(self.declared))
+            chosen = self._choose(input_signatures.exact(self.declared))
+            if _is_by_class(cam.target):
+                arguments.check_classes(cam.target, None, chosen.traced.classes)
 
     @property
     def declared(self):
@@ -86,7 +89,7 @@ class Calls:
             arguments.class_of(None)
         heatmap = self._config()
         chosen = self._chosen_for(images)
-        by_class = target is not None and not callable(target)
+        by_class = _is_by_class(target)
         config = explanation_graph.GraphConfig(
             part,
             "classes" if by_class else target,
@@ -136,9 +139,26 @@ class Calls:
     def _choose(self, signature):
         cam = self._cam
         method = methods.get(cam.method)
-        return self.target_layers.choose(
+        chosen = self.target_layers.choose(
             cam.model, signature, method, cam.target, cam.logits, cam.reshape
         )
+        if cam.resize is True:
+            self._tell_of_own_grids(chosen)
+        return chosen
+
+    def _tell_of_own_grids(self, chosen):
+        for layer_output in chosen.layer_outputs:
+            name = layer_output.name
+            if layer_output.input is None and name not in self._told:
+                self._told.add(name)
+                warnings.warn(
+                    f"The grid {layer_output.grid} of layer '{name}' lies along no "
+                    "axis of the model's input, so its maps are not laid over the "
+                    "input: they keep this grid. Pass `resize=False` to silence this "
+                    "warning, or a size to draw them at. If its axes are tokens of a "
+                    "grid over the input, pass `reshape=(height, width)`.",
+                    stacklevel=2,
+                )
 
     def _chunk_size(self, method, chosen, images):
         """How many inputs run at once; 1 where the method runs none of its own."""
@@ -183,9 +203,36 @@ class Calls:
         )
 
 
+def _is_by_class(target):
+    is_other = target is None or callable(target) or arguments.is_true_label(target)
+    return not is_other
+
+
 def _classes(target, images, chosen):
-    """One class for each sample, checked against batch and model where known."""
-    first = tree.flatten(images)[0]
-    if tf.executing_eagerly() or not isinstance(target, tf.Tensor):
-        arguments.check_classes(target, first.shape[0], chosen.traced.classes)
-    return ops.broadcast_to(ops.cast(target, "int32"), ops.shape(first)[:1])
+    """One class for each sample, checked against batch and model."""
+    first, count = tree.flatten(images)[0], chosen.traced.classes
+    target = tf.cast(target, "int32")
+    known = tf.get_static_value(target)
+    if known is not None:
+        arguments.check_classes(known, first.shape[0], count)
+    batch = tf.shape(first)[:1]
+    if tf.executing_eagerly():
+        return tf.broadcast_to(target, batch)
+    with tf.control_dependencies(_checks_of_classes(target, batch, count)):
+        return tf.broadcast_to(target, batch)
+
+
+def _checks_of_classes(target, batch, count):
+    """As `arguments.check_classes`, when the graph runs."""
+    checks = [
+        tf.debugging.assert_non_negative(
+            target, "Argument `target` must be 0 or above."
+        )
+    ]
+    if count is not None:
+        text = f"Argument `target` must be in the range 0 to {count - 1}."
+        checks.append(tf.debugging.assert_less(target, count, text))
+    if target.shape.rank == 1:
+        text = "Argument `target` must have one class for each image of the batch."
+        checks.append(tf.debugging.assert_equal(tf.shape(target), batch, text))
+    return checks

@@ -34,9 +34,11 @@ class GradCAM(keras.Model):
             is unique), a path through nested models such as
             `"mobilenetv2_1.00_224/Conv_1"`, a `keras.Layer`, or a list of these for one
             map each. A layer that is called several times is named with `"#n"`, one
-            that returns several tensors with `"[key]"`. Defaults to `None`: the last
-            layer with a spatial grid larger than 1x1 that the score depends on. Methods
-            that explain the input look at no layer: the name of an input, if anything.
+            that returns several tensors with `"[key]"`, one of several that have the
+            same name with `"~n"`. Defaults to `None`: the last layer that all evidence
+            passes through; of a model whose output is a picture the last one on the
+            coarsest grid. Methods that explain the input look at no layer: the name of
+            an input, if anything.
         method: Name of the method, one of `methods.METHODS`; one of `methods` with its
             options, such as `methods.scorecam(channels=64)`; or a callable
             `(activations, gradients, scores) -> map`, see `method.Custom`. Defaults to
@@ -53,8 +55,10 @@ class GradCAM(keras.Model):
             stretches each to [0, 1], `"batch"` divides all maps of a batch by their
             largest magnitude, `None` returns raw values that compare between samples
             and epochs. Defaults to `"max"`.
-        resize: `True` for maps of the input's size, `False` for the layer's grid, or a
-            size such as `(height, width)`. Defaults to `True`.
+        resize: `True` for maps of the input's size, each cell laid where it looks in
+            the input and 0 where the layer sees nothing of it; `False` for the layer's
+            grid; or a size such as `(height, width)` that the input is scaled to.
+            Defaults to `True`.
         logits: Whether a model that ends in softmax or sigmoid, hard sigmoid, or the
             logarithm of one, is explained by its logits z instead of its probabilities
             p or log p, whose gradient vanishes where the model is confident. Defaults
@@ -142,13 +146,15 @@ class GradCAM(keras.Model):
         self.activation = activation
         self.normalize = normalize
         self.resize = arguments.check_resize(resize)
-        self.reshape = reshape
+        self.reshape = arguments.check_reshape(reshape)
         self.smooth = smooth
         self.fuse = fuse
         self.chunk_size = arguments.check_chunk_size(chunk_size)
         self.output_dtype = output_dtype
-        self.logits = logits
-        self.return_predictions = return_predictions
+        self.logits = arguments.check_flag("logits", logits)
+        self.return_predictions = arguments.check_flag(
+            "return_predictions", return_predictions
+        )
         self._jit_option = arguments.check_jit_compile(jit_compile)
         # `None` is Keras' own "auto": XLA where an accelerator is, and no strategy.
         self.jit_compile = None if jit_compile == "auto" else jit_compile
@@ -344,11 +350,23 @@ class GradCAM(keras.Model):
         """Traces the model anew at the next call.
 
         Needed after the model itself was changed: by `quantize()`, an exchanged
-        activation or a layer added. Changed weights are seen without it.
+        activation or a layer added; and after something was changed that a callable
+        reads, a `target` for instance, which is traced once. Changed weights, and other
+        variables, are seen without it.
         """
         self._calls.reset()
 
     # What Keras asks of a model.
+
+    @property
+    def trainable(self):
+        """Whether its weights count as trainable. The model keeps its own setting."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        # Keras would set it on the layers of the model, too, and freeze them.
+        self._trainable = bool(value)
 
     def predict(
         self,

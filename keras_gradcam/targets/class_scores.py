@@ -119,10 +119,22 @@ def class_of_each(columns, index):
     return ops.broadcast_to(ops.cast(index, "int32"), ops.shape(columns)[:1])
 
 
+class OptionError(ValueError):
+    """A target has an option that the model can have no score for."""
+
+
 def check_in_range(name, index, count):
     index = np.asarray(index)
     if ((index < 0) | (index >= count)).any():
-        raise ValueError(
+        raise OptionError(
             f"Argument `{name}` must be in the range 0 to {count - 1}. Received: "
             f"{name}={short(index)}"
+        )
+
+
+def check_at_most(name, number, count, of):
+    if number > count:
+        raise OptionError(
+            f"Argument `{name}` must be at most {count}, as the model has so many "
+            f"{of}. Received: {name}={number}"
         )

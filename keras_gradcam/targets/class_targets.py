@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_gradcam.targets.class_scores import (
+    check_at_most,
     check_in_range,
     class_columns,
     class_of_each,
@@ -25,6 +26,7 @@ def top_k(outputs, k=3):
         k: Number of classes.
     """
     columns = class_columns(outputs)
+    check_at_most("k", k, columns.shape[-1], "classes")
     highest = decided(lambda: ops.top_k(columns, k)[1])
     return ops.take_along_axis(columns, highest, axis=-1)
 
@@ -113,11 +115,7 @@ def contrast(outputs, target=None, gamma=0.6, similar=3):
         [Zhang et al., 2025](https://arxiv.org/abs/2501.11309), equation 5.
     """
     columns = class_columns(outputs)
-    if not 1 <= similar < columns.shape[-1]:
-        raise ValueError(
-            "Argument `similar` must be at least 1 and less than the number of "
-            f"classes, {columns.shape[-1]}. Received: similar={similar}"
-        )
+    check_at_most("similar", similar, columns.shape[-1] - 1, "other classes")
     index = predicted(columns) if target is None else class_of_each(columns, target)
     score = of_class(columns, index)
     distance = ops.abs(columns - score[:, None])

@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_gradcam.targets.class_scores import (
+    check_at_most,
     check_in_range,
     class_of_each,
     of_class,
@@ -80,10 +81,12 @@ def detection(outputs, index=None, boxes=None, scores=None, top=1):
     if index is None:
         column = of_class(columns, predicted(columns))
     else:
+        check_in_range("index", index, columns.shape[-1])
         column = columns[..., index]
     if boxes is not None:
         check_in_range("boxes", boxes, column.shape[1])
         return ops.sum(ops.take(column, np.asarray(boxes), axis=1), axis=1)
+    check_at_most("top", top, column.shape[1] or top, "boxes")
     highest = decided(lambda: ops.top_k(column, top)[1])
     return ops.sum(ops.take_along_axis(column, highest, axis=1), axis=1)
 

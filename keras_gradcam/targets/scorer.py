@@ -8,6 +8,7 @@ from keras import ops, tree
 
 from keras_gradcam.arrays import widened
 from keras_gradcam.targets.class_scores import (
+    OptionError,
     class_columns,
     of_class,
     predicted,
@@ -124,6 +125,8 @@ def basis(outputs, target, logits=True):
     if callable(target) and not needs_batch_size(target):
         try:
             return Scorer(target, None, logits)(outputs)
+        except OptionError:
+            raise
         except (ValueError, tf.errors.OpError):
             if not _has_rows(target):
                 raise

@@ -7,6 +7,7 @@ import re
 
 from keras_gradcam import methods
 from keras_gradcam.gradcam import GradCAM
+from keras_gradcam.gradcam import arguments as gradcam_arguments
 from keras_gradcam.maps import fusion, normalization, smoothing
 
 # Arguments of `GradCAM` that the callback sets itself.
@@ -58,6 +59,7 @@ def check_options(options):
             "`GradCAMCallback` takes the arguments of `GradCAM` besides its own. "
             f"Received unknown arguments: {sorted(unknown)}"
         )
+    gradcam_arguments.check_options(options)
     methods.get(options.get("method", "gradcam"))
     normalization.get_activation(options.get("activation", "relu"))
     normalization.get_normalization(options.get("normalize", "max"))

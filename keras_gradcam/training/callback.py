@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_gradcam.data import choose, classes_in, length_of
+from keras_gradcam.execution import model_inputs
 from keras_gradcam.training import arguments
 from keras_gradcam.training.color_scale import ColorScale
 from keras_gradcam.training.epoch_log import EpochLog
@@ -194,7 +195,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         arguments.check_choice("on_error", on_error, ("warn", "raise"))
         arguments.check_name(name)
         arguments.check_scale(scale)
-        arguments.check_options(options)
+        arguments.check_options({"layer": layer, **options})
         self.layer = layer
         self.log_dir = arguments.as_log_dir(log_dir)
         self.freq = freq
@@ -232,6 +233,10 @@ class GradCAMCallback(keras.callbacks.Callback):
         self._epoch_log = None
         self._steps = StepCounter(by_batches=update_freq is not None)
         self._check()
+
+    def _implements_train_batch_hooks(self):
+        # What Keras 2 asks of a callback, before it gives it the model.
+        raise TypeError(f"The model is one of Keras 2. {model_inputs.FROM_KERAS_2}")
 
     # When.
 

@@ -1,5 +1,6 @@
 """What users call: arguments, batches, `predict`, saving, serving, errors."""
 
+import copy
 import re
 import warnings
 
@@ -453,6 +454,18 @@ def _raises(error, text, function):
     assert re.search(text, message), message
 
 
+class Unhashable:
+    __hash__ = None
+
+    def __call__(self, outputs):
+        return outputs[:, 0]
+
+
+UNHASHABLE = {"target": Unhashable()}
+NO_LOGITS = {"logits": "no"}
+NO_XLA = {"jit_compile": 0}
+
+
 @pytest.mark.parametrize(
     ("error", "text", "options"),
     [
@@ -485,6 +498,36 @@ def _raises(error, text, function):
         ),
         (TypeError, r"`target` must be .*'cat' of type str", {"target": "cat"}),
         (TypeError, r"`target` must be .*1.5 of type float", {"target": 1.5}),
+        (TypeError, r"`target` must be .*True of type bool", {"target": True}),
+        (TypeError, "`target` must be hashable.* of type Unhashable", UNHASHABLE),
+        (ValueError, "range 0 to 3: the model has 4 classes.*4", {"target": 4}),
+        (ValueError, r"range 0 to 3.*Received: target=\[-1\]", {"target": -1}),
+        (ValueError, r"range 0 to 3.*Received: target=\[7\]", {"target": [1, 7]}),
+        (
+            ValueError,
+            "`k` must be at most 4, as the model has so many classes.*k=9",
+            {"target": kg.targets.top_k(9)},
+        ),
+        (
+            ValueError,
+            r"`indices` must be in the range 0 to 3.*\[0, 4\]",
+            {"target": kg.targets.classes([0, 4])},
+        ),
+        (
+            ValueError,
+            "`similar` must be at most 3",
+            {"target": kg.targets.contrast(1, similar=4)},
+        ),
+        (
+            ValueError,
+            "`target` must be in the range 0 to 3.*=-1",
+            {"target": kg.targets.counterfactual(-1)},
+        ),
+        (TypeError, "`logits` must be True or False.*'no' of type str", NO_LOGITS),
+        (TypeError, "`return_predictions` must be .*=1", {"return_predictions": 1}),
+        (ValueError, "`jit_compile` must be True, False or 'auto'.*=0", {**NO_XLA}),
+        (ValueError, "`reshape` must be .*reshape=0", {"reshape": 0}),
+        (ValueError, r"`reshape` must be .*\(3.5, 2\)", {"reshape": (3.5, 2)}),
     ],
 )
 def test_errors_of_the_constructor(model, error, text, options):
@@ -497,6 +540,19 @@ def test_error_of_a_foreign_layer(model):
         ValueError,
         "The model has no layer 'foreign'",
         lambda: kg.GradCAM(model, foreign),
+    )
+
+
+def test_error_of_a_model_of_keras_2():
+    """The class of such a model bears the name of its package."""
+
+    class Functional:
+        __module__ = "tf_keras.src.engine.functional"
+
+    _raises(
+        TypeError,
+        r"a model of Keras 2.*`TF_USE_LEGACY_KERAS`.*`model.save\('model.h5'\)`",
+        lambda: kg.GradCAM(Functional()),
     )
 
 
@@ -697,3 +753,64 @@ def test_error_of_an_ambiguous_layer():
         lambda: kg.GradCAM(model, "conv"),
     )
     assert kg.GradCAM(model, "conv#0").layer == "conv#0"
+
+
+def test_trainable_is_of_the_gradcam_and_not_of_the_model(model):
+    model.get_layer("first").trainable = False
+    cam = kg.GradCAM(model)
+    for value in (False, True):
+        cam.trainable = value
+        assert cam.trainable is value
+        assert model.trainable
+        assert [x.trainable for x in model.layers[:2]] == [False, True]
+    outer = keras.Sequential([keras.Input((16, 12, 3)), cam])
+    outer.trainable = False
+    assert model.get_layer("last").trainable
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def test_a_copy_has_weights_of_its_own(model, images, duplicate):
+    cam = kg.GradCAM(model, "first", target=2)
+    other = duplicate(cam)
+    np.testing.assert_allclose(other(images), cam(images), atol=1e-6)
+    assert (other.layer, other.target) == ("first", 2)
+    model.set_weights([w * 0 for w in model.get_weights()])
+    assert other(images).numpy().any()
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("in the range 0 to 3", [0, 1, 2, 3, 4]),
+        ("must be 0 or above|in the range", [0, -1, 2, 3, 1]),
+        ("one class for each image", [1]),
+        ("one class for each image", [1, 2]),
+    ],
+)
+def test_errors_of_a_target_inside_a_graph(model, images, text, target):
+    """Also of one whose values and length are known only when the graph runs."""
+    cam = kg.GradCAM(model)
+    free = [
+        tf.TensorSpec([None, 16, 12, 3], tf.float32),
+        tf.TensorSpec([None], tf.int32),
+    ]
+    inside = tf.function(lambda x, y: cam(x, target=y), free, autograph=False)
+    np.testing.assert_allclose(
+        inside(images, [0, 1, 2, 3, 3]), cam(images, target=[0, 1, 2, 3, 3]), atol=1e-6
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+        inside(images, target)
+    fixed = tf.function(lambda x: cam(x, target=target), autograph=False)
+    with pytest.raises(ValueError, match=r"Argument `target`"):
+        fixed(images)
+
+
+def test_a_class_below_0_is_refused_where_the_classes_are_not_known(images):
+    def two_outputs(inputs):
+        x = L.GlobalAveragePooling2D()(L.Conv2D(3, 3)(inputs))
+        return [L.Dense(2)(x), L.Dense(3)(x)]
+
+    inputs = keras.Input((16, 12, 3))
+    model = keras.Model(inputs, two_outputs(inputs))
+    with pytest.raises(ValueError, match=r"`target` must be 0 or above. .*=\[-1\]"):
+        kg.GradCAM(model, target=-1)

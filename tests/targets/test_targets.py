@@ -252,7 +252,7 @@ def test_targets_that_do_not_fit_the_model_raise(model, images, text, target):
         (r"`index` must be in the range 0 to 5", targets.regression(9), OUTPUTS),
         (r"`target` must be in the range 0 to 5", targets.counterfactual(7), OUTPUTS),
         (
-            r"`similar` must be at least 1 and less than .* 6",
+            r"`similar` must be at most 5, as .* other classes. .* similar=6",
             targets.contrast(similar=6),
             OUTPUTS,
         ),
@@ -273,3 +273,25 @@ def test_targets_that_do_not_fit_the_model_raise(model, images, text, target):
 def test_errors(text, target, outputs):
     with pytest.raises(ValueError, match=text):
         target(outputs)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: targets.classes([]), r"`indices` must be a list of ints.*=\[\]"),
+        (lambda: targets.classes(3), "`indices` must be a list of ints.*=3"),
+        (lambda: targets.top_k(0), "`k` must be an int from 1 on.*k=0"),
+        (lambda: targets.top_k(True), "`k` must be an int from 1 on.*k=True"),
+        (lambda: targets.binary(2), "`label` must be 0 or 1.*label=2"),
+        (lambda: targets.contrast("cat"), "`target` must be an int.*'cat'"),
+        (lambda: targets.contrast(gamma=None), "`gamma` must be a number.*None"),
+        (lambda: targets.multi_label("high"), "`threshold` must be a number"),
+        (lambda: targets.regression(1.5), "`index` must be an int.*1.5"),
+        (lambda: targets.detection(boxes=[]), "`boxes` must be a list of ints"),
+        (lambda: targets.segmentation(1, "all"), "`mask` must be an array"),
+        (lambda: targets.similarity("x"), "`reference` must be an array"),
+    ],
+)
+def test_options_that_cannot_be_right_are_refused_at_once(make, text):
+    with pytest.raises(ValueError, match=text):
+        make()

@@ -850,3 +850,22 @@ def test_tensorboard_says_what_the_panels_are(data, tmp_path, target, said):
                 assert "--samples_per_plugin images=1000" in text
             else:
                 assert not text
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"logits": "no"}, "`logits` must be True or False"),
+        ({"jit_compile": 0}, "`jit_compile` must be True, False or 'auto'"),
+        ({"layer": 3}, "`layer` must be a layer's name"),
+        ({"chunk_size": 0}, "`chunk_size` must be the number"),
+    ],
+)
+def test_arguments_of_gradcam_are_checked_at_once(images, options, text):
+    with pytest.raises((TypeError, ValueError), match=text):
+        kg.GradCAMCallback(images, **options)
+
+
+def test_a_training_of_keras_2_says_what_to_do(images):
+    with pytest.raises(TypeError, match="one of Keras 2.*`keras.models.load_model`"):
+        kg.GradCAMCallback(images)._implements_train_batch_hooks()
