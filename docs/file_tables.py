@@ -13,8 +13,8 @@ FOLDERS = (
     *("demo", "jobs"),
     *("training", "training/samples", "training/panels", "training/writers"),
     "data",
-    *("gradcam", "maps", "evidence", "model", "targets", "execution", "methods"),
-    *("pictures", "arrays"),
+    *("gradcam", "maps", "evidence", "model", "axes", "targets", "execution"),
+    *("methods", "pictures", "arrays"),
 )
 
 
