@@ -104,7 +104,9 @@ def _bottleneck(traced, found):
     inner = [x for x in inner if not _is_coarser(coarsest, x)]
     # Heads of a pyramid are on its coarsest grid, too, and become fine in one step.
     most = max(x.refinements for x in inner)
-    return _computing(traced, [x for x in inner if x.refinements == most][-1])
+    # What a skip connection hands on late was computed early.
+    computed = [_computing(traced, x) for x in inner if x.refinements == most]
+    return [x for x in traced.layer_outputs if any(x is one for one in computed)][-1]
 
 
 def _those(found, condition):

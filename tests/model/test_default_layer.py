@@ -178,6 +178,22 @@ def attention_to_few_places():
     return keras.Model(inputs, L.UpSampling2D(2)(L.Conv2D(2, 1, name="logits")(x)))
 
 
+def late_skip():
+    """Tokens are laid out as a picture only where a decoder of pictures takes them."""
+    inputs = keras.Input((16, 16, 1))
+    x = L.Reshape((16, 4))(conv(name="patches", strides=4)(inputs))
+    skip = L.LayerNormalization(name="early")(L.Dense(4, activation="gelu")(x))
+    x = L.LayerNormalization(name="late")(L.Dense(4, activation="gelu")(skip))
+    for name in ("fine1", "fine2"):
+        x = L.Reshape((4, 4, 4))(x) if x.ndim == 3 else x
+        x = L.Conv2DTranspose(4, 3, strides=2, padding="same", name=name)(x)
+        x = conv(name=f"{name}_conv")(x)
+    skip = L.Reshape((4, 4, 4))(skip)
+    for name in ("skip1", "skip2"):
+        skip = L.Conv2DTranspose(4, 3, strides=2, padding="same", name=name)(skip)
+    return keras.Model(inputs, L.Conv2D(2, 1)(L.Concatenate()([x, skip])))
+
+
 def sequential(shape, *layers):
     return keras.Sequential([keras.Input(shape), *layers])
 
@@ -247,6 +263,7 @@ MODELS = {
     "Linknet": (link_net, "c_out"),
     "PSPNet": (pyramid_pooling, "fused"),
     "DeepLabV3+": (dilated_pyramid, "aspp"),
+    "UNETR": (late_skip, "late"),
     "SegFormer": (attention_to_few_places, "level2"),
     "attention, pooled": (lambda: attention_network(True), "norm"),
     "attention, flattened": (lambda: attention_network(False), "norm"),
