@@ -8,7 +8,7 @@ nothing of them. A rule may raise what comes of shapes that it cannot read.
 import numpy as np
 
 from keras_gradcam.axes.operations import shape_of, static
-from keras_gradcam.axes.parts import broadcast, seen
+from keras_gradcam.axes.parts import broadcast, seen, with_joined_copies
 from keras_gradcam.axes.tensor_axes import ONE, Axis, Digit, apart
 
 
@@ -106,6 +106,11 @@ def gather(operation, operands):
     chosen = static(operation, 1)
     counted = _counted(chosen)
     rest = table.axes[:axis], table.axes[axis + 1 :]
+    is_uneven = counted is None or not any(counted[1])
+    if is_uneven and table.axes[axis].is_mapped:
+        resized = _resized(table, axis, chosen)
+        if resized is not None:
+            return [resized]
     if not table.axes[axis].is_mapped or counted is None:
         new = tuple(Axis((Digit(n),)) for n in chosen.shape)
         result = table if not table.axes[axis].is_mapped else table.summed(axis)
@@ -135,6 +140,26 @@ def _counted(indices):
         for a, (step, n) in enumerate(zip(steps, indices.shape, strict=True))
     )
     return (int(start), steps) if np.array_equal(expected, indices) else None
+
+
+def _resized(table, axis, indices):
+    """Of cells that a resizing reads: spread evenly over the whole axis, then rounded.
+
+    An interpolation reads the cells below and above each place, and blends them.
+    """
+    if indices.ndim != 1 or indices.size < 2:
+        return None
+    result = with_joined_copies(table, axis)
+    (digit,) = result.axes[axis].digits
+    scale = digit.length / indices.size
+    places = (np.arange(indices.size) + 0.5) * scale - 0.5
+    rounded_by = np.abs(indices - np.clip(places, 0, digit.length - 1)).max()
+    if rounded_by > 1:
+        return None
+    low, high = places[0] - rounded_by, places[0] + rounded_by
+    result = result.moved(digit.steps, float(low), float(high))
+    digit = digit.times(scale)._replace(length=indices.size)
+    return result.with_axis(axis, Axis((digit,)))
 
 
 def one_hot(operation, operands):

@@ -143,20 +143,19 @@ class Calls:
             cam.model, signature, method, cam.target, cam.logits, cam.reshape
         )
         if cam.resize is True:
-            self._tell_of_own_grids(chosen)
+            self._tell_of_uncertain_grids(chosen)
         return chosen
 
-    def _tell_of_own_grids(self, chosen):
+    def _tell_of_uncertain_grids(self, chosen):
         for layer_output in chosen.layer_outputs:
             name = layer_output.name
-            if layer_output.input is None and name not in self._told:
+            told = _told_of_grid(layer_output, self._cam.reshape)
+            if told and name not in self._told:
                 self._told.add(name)
                 warnings.warn(
-                    f"The grid {layer_output.grid} of layer '{name}' lies along no "
-                    "axis of the model's input, so its maps are not laid over the "
-                    "input: they keep this grid. Pass `resize=False` to silence this "
-                    "warning, or a size to draw them at. If its axes are tokens of a "
-                    "grid over the input, pass `reshape=(height, width)`.",
+                    f"{told} Pass `resize=False` to silence this warning, or a size to "
+                    "draw the maps at. If its axes are tokens of a grid over the "
+                    "input, pass `reshape=(height, width)`.",
                     stacklevel=2,
                 )
 
@@ -236,3 +235,24 @@ def _checks_of_classes(target, batch, count):
         text = "Argument `target` must have one class for each image of the batch."
         checks.append(tf.debugging.assert_equal(tf.shape(target), batch, text))
     return checks
+
+
+def _told_of_grid(layer_output, reshape):
+    """What to say of a grid whose place on the input is not known."""
+    grid, name = layer_output.grid, layer_output.name
+    if layer_output.input is None:
+        return (
+            f"The grid {grid} of layer '{name}' lies along no axis of the model's "
+            "input, so its maps are not laid over the input: they keep this grid."
+        )
+    # Of tokens, the user says with `reshape` that they lie over the input.
+    places = [where.start for where in layer_output.grid_axes if where]
+    if reshape is None and None in places:
+        return (
+            f"Where the grid {grid} of layer '{name}' lies on the model's input cannot "
+            "be told: a layer before it does something that has no known effect on "
+            "its axes. By its shape it is taken to lie along the input's axes "
+            f"{layer_output.input_axes}, over all of their length. Check this with an "
+            "input whose object lies at one end."
+        )
+    return None

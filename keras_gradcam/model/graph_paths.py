@@ -33,6 +33,9 @@ MOVES = (
 
 PRODUCTS = ("BatchMatMul", "BatchMatMulV2", "Einsum", "MatMul")
 
+# What makes weights between 0 and 1.
+GATES = ("Sigmoid", "Softmax", "Tanh")
+
 # What turns logits into probabilities, besides.
 HEADS = ("BiasAdd", "Cast", "LogSoftmax", "Sigmoid", "Softmax", "Tanh")
 
@@ -206,7 +209,8 @@ def refinements(operations, known, scores, leave_out):
     """How often the grid becomes finer on the way from a tensor to the scores, at most.
 
     Ways on which it becomes coarser again do not count, nor those through a product of
-    tensors on other grids: the keys of attention may lie on a coarser one.
+    tensors on other grids: the keys of attention may lie on a coarser one. Nor do those
+    through a gate, which weighs what comes from elsewhere.
 
     Args:
         operations: All operations of the graph, in order of execution.
@@ -218,6 +222,7 @@ def refinements(operations, known, scores, leave_out):
         Dict from the name of each tensor on such a way to a number.
     """
     counts = {x.name: 0 for x in scores}
+    gates = _gates(operations)
     for operation in reversed(operations):
         outputs = [x for x in operation.outputs if x.name in counts]
         if not outputs:
@@ -226,7 +231,10 @@ def refinements(operations, known, scores, leave_out):
         after = _steps(known.get(outputs[0].name))
         # A dilated convolution takes the grid apart and puts it together again.
         is_same = operation.type in ("SpaceToBatchND", "BatchToSpaceND")
+        is_weighing = operation.type == "Mul"
         for x in operation.inputs:
+            if is_weighing and x.name in gates:
+                continue
             before = {} if is_same else _steps(known.get(x.name))
             finer = _is_coarser(before, after, 1.5)
             is_product = operation.type in PRODUCTS and finer
@@ -234,6 +242,16 @@ def refinements(operations, known, scores, leave_out):
                 adds = finer and x.name not in leave_out
                 counts[x.name] = max(counts.get(x.name, 0), count + adds)
     return counts
+
+
+def _gates(operations):
+    """Names of the tensors of weights between 0 and 1, also where they are resized."""
+    names = set()
+    for operation in operations:
+        is_moved = operation.type in MOVES and operation.inputs[0].name in names
+        if operation.type in GATES or is_moved:
+            names.update(x.name for x in operation.outputs)
+    return names
 
 
 def _steps(tensor_axes):

@@ -78,7 +78,11 @@ class GraphReader:
 
     def measurement(self):
         """What the graph of the pass has to compute to find the axes without a rule."""
-        return axes.measuring.weights(self.lost, self.inputs)
+        try:
+            return axes.measuring.weights(self.lost, self.inputs)
+        except LookupError:  # Of an operation without a gradient.
+            self.lost = []
+            return []
 
     def measure(self, function):
         """Runs the pass on noise, if there are axes that no rule tells."""
@@ -86,7 +90,12 @@ class GraphReader:
             return
         noise = [_noise(x) for x in self.inputs]
         noise = tree.pack_sequence_as(function.structured_input_signature[0][0], noise)
-        measured = tree.map_structure(lambda x: x.numpy(), function(noise))
+        try:
+            measured = tree.map_structure(lambda x: x.numpy(), function(noise))
+        except tf.errors.OpError:
+            # Some layers have no gradient on this device, or cannot take noise: the
+            # axes stay unknown, and the maps on the grids of their layers.
+            return
         found = axes.measuring.found_in(measured, self.lost, self.inputs)
         self.axes = axes.trace(self.inputs, found)
 

@@ -50,6 +50,17 @@ def u_net(rank=2, head="softmax", resized=False):
     return keras.Model(inputs, L.Activation(head)(x) if head else x)
 
 
+def gated_u_net():
+    """What the decoder takes of the encoder is weighed by what the bottleneck knows."""
+    inputs = keras.Input((16, 16, 1))
+    a = conv(name="enc1")(inputs)
+    x = conv(name="middle", strides=2)(a)
+    gate = L.ReLU()(L.Conv2D(4, 1)(x) + L.Conv2D(4, 1, strides=2)(a))
+    gate = L.UpSampling2D(2)(L.Conv2D(1, 1, activation="sigmoid")(gate))
+    x = L.Concatenate()([L.UpSampling2D(2)(x), a * gate])
+    return keras.Model(inputs, L.Conv2D(2, 1)(conv(name="dec1")(x)))
+
+
 def feature_pyramid():
     inputs = keras.Input((32, 32, 3))
     a = residual_block(conv(strides=2)(inputs), "a")
@@ -259,6 +270,7 @@ MODELS = {
     "U-Net": (u_net, "middle2"),
     "U-Net, logits": (lambda: u_net(head=None), "middle2"),
     "3-D U-Net": (lambda: u_net(3, "sigmoid"), "middle2"),
+    "U-Net, gated": (gated_u_net, "middle"),
     "FPN": (feature_pyramid, "lateral_c"),
     "Linknet": (link_net, "c_out"),
     "PSPNet": (pyramid_pooling, "fused"),

@@ -66,6 +66,24 @@ def noise(model):
     return rng.random((2, *model.input_shape[1:]), dtype="float32")
 
 
+class Interpolation(L.Layer):
+    """A series at other places, from those before and behind each."""
+
+    def __init__(self, length):
+        super().__init__()
+        self.length = length
+
+    def call(self, x):
+        scale = x.shape[1] / self.length
+        places = (tf.range(self.length, dtype="float32") + 0.5) * scale - 0.5
+        places = tf.clip_by_value(places, 0, x.shape[1] - 1)
+        low = tf.floor(places)
+        high = tf.minimum(low + 1, x.shape[1] - 1)
+        share = (places - low)[:, None]
+        lower, upper = (tf.gather(x, tf.cast(n, "int32"), axis=1) for n in (low, high))
+        return (1 - share) * lower + share * upper
+
+
 CONV = {"activation": "relu", "name": "conv"}
 
 PLACED = {
@@ -116,6 +134,14 @@ PLACED = {
         # Pixel i is cells 2i and 2i + 1 of the finer grid, whose centres lie at
         # i - 0.25 and i + 0.25.
         [(6, 0.25, 0.5), (8, 0.25, 0.5)],
+    ),
+    "a finer series": (
+        [(8, 3), Interpolation(16), L.Conv1D(4, 3, **CONV)],
+        [(8, 0.25, 0.5)],
+    ),
+    "a coarser series": (
+        [(24, 3), Interpolation(16), L.Conv1D(4, 3, **CONV)],
+        [(24, 1.75, 1.5)],
     ),
 }
 
@@ -409,3 +435,35 @@ def test_layers_of_different_places_are_fused_where_they_lie():
     expected /= expected.max((1, 2), keepdims=True)
     np.testing.assert_allclose(fused, expected, atol=1e-5)
     assert not fused[:, :8].numpy().any()
+
+
+class Reversed(L.Layer):
+    """Reverses a series in a way that no rule knows, without a usable gradient."""
+
+    def __init__(self, gradient):
+        super().__init__()
+        self.gradient = gradient
+
+    def call(self, x):
+        x = tf.custom_gradient(lambda x: (tf.identity(x), self.gradient))(x)
+        back = tf.tile(tf.range(12)[::-1][None], (tf.shape(x)[0], 1))
+        return tf.gather(x, back, batch_dims=1)
+
+
+def no_kernel(upstream):
+    """As of operations that the device has no gradient of, found as it runs."""
+    one = tf.random.uniform((), 1, 2, "int32")
+    return tf.reshape(upstream, tf.shape(upstream) + one)
+
+
+def no_gradient(upstream):
+    """As of operations without a gradient, found as the graph is built."""
+    raise LookupError("No gradient defined for operation.")
+
+
+@pytest.mark.parametrize("gradient", [no_kernel, no_gradient])
+def test_what_cannot_be_measured_is_said(gradient):
+    model = network((12, 3), Reversed(gradient), L.Conv1D(4, 1, **CONV))
+    with pytest.warns(UserWarning, match=r"Where the grid \(12,\) of layer 'conv'"):
+        cam = kg.GradCAM(model, "conv", target=1)
+    assert cam(noise(model)).shape == (2, 12)
