@@ -23,11 +23,20 @@ PAGE = pathlib.Path(__file__).parent / "models.md"
 HEADING = "## Default layers"
 
 INTRODUCTION = """
-What `GradCAM(model)` takes of well-known architectures without `layer`, next to what
-papers and practice take. The networks have random weights and are built as their
-library makes them, with small inputs; `python docs/architectures.py` writes this table,
-and says in its first lines what it needs. No map is empty: the raw map is finite, and
-its values differ.
+What `GradCAM(model)` takes without `layer`, by three rules:
+
+1. It takes the last layer that all that the score knows of the input passes through, so
+   never a part of a block; of layers that only pool, pad, cut, resize or reorder, the
+   one before.
+2. Where only a class token counts in the end, it takes the norm before the last
+   attention; behind a convolution it takes no recurrent layer.
+3. Where the output is a picture, as in segmentation, it takes the last layer on the
+   coarsest grid, the bottleneck.
+
+The table shows the layer next to what papers and practice take. The networks have
+random weights and small inputs, and are built as their library makes them;
+`python docs/architectures.py` writes this table, and says in its first lines what it
+needs. No map is empty: the raw map is finite, and its values differ.
 
 """
 
@@ -193,18 +202,21 @@ ROWS = [
     ),
     ("kimm", ["ResNet18"], KIMM, "layer4_1", BLOCK),
     ("kimm", ["RegNetX002", "RegNetY002"], KIMM, "s4_b7", BLOCK),
-    ("kimm", ["RepVGGA0"], KIMM, rf"stages_3_0(/{ACTIVATION})?", BLOCK),
-    ("kimm", ["MobileOneS0"], KIMM, rf"stages_3_0(/{ACTIVATION})?", BLOCK),
-    ("kimm", ["GhostNetW050", "GhostNetV2W100"], KIMM, "blocks_9_.*|.*relu.*", RELU),
-    ("kimm", ["LCNet050", "TinyNetE"], KIMM, ".*", RELU),
-    ("kimm", ["HGNetV2B0", "InceptionNeXtTiny"], KIMM, ".*", BLOCK),
-    ("kimm", ["ConvMixer736D32"], KIMM, ".*", BLOCK),
-    ("kimm", ["MobileViTXXS", "MobileViTV2W050"], KIMM, ".*", RELU),
+    ("kimm", ["RepVGGA0"], KIMM, rf"stages_3_0/{ACTIVATION}", BLOCK),
+    ("kimm", ["MobileOneS0"], KIMM, rf"stages_3_1/{ACTIVATION}", BLOCK),
+    ("kimm", ["GhostNetW050", "GhostNetV2W100"], KIMM, "blocks_9", BLOCK),
+    ("kimm", ["LCNet050"], KIMM, "blocks_5_1_conv_pw", BLOCK),
+    ("kimm", ["TinyNetE"], KIMM, "conv_head", RELU),
+    ("kimm", ["HGNetV2B0"], KIMM, "stages_3_blocks_0_aggregation_1_lab", BLOCK),
+    ("kimm", ["InceptionNeXtTiny"], KIMM, ADD, BLOCK),
+    ("kimm", ["ConvMixer736D32"], KIMM, "blocks_31_3", BLOCK),
+    ("kimm", ["MobileViTXXS"], KIMM, "final_conv", RELU),
+    ("kimm", ["MobileViTV2W050"], KIMM, "stages_4_1_conv_proj_bn", BLOCK),
     (
         "kimm",
         ["VisionTransformerTiny16"],
         of_images("kimm.models", 224, weights=None),
-        "blocks_11.*norm1|.*norm1",
+        "blocks_11_norm1",
         TOKEN,
     ),
     (
@@ -248,14 +260,14 @@ ROWS = [
         "keras-hub",
         ["ViT"],
         lambda name: of_encoder("ViTBackbone", "token", mlp_dim=64),
-        r"ln_1|layer_norm_1",
+        "transformer_block_3/ln_1",
         TOKEN,
     ),
     (
         "keras-hub",
         ["DeiT"],
         lambda name: of_encoder("DeiTBackbone", "token", intermediate_dim=64),
-        r"layer_norm_before|layernorm_before|ln_1|layer_norm_1|norm1",
+        r"transformer_block_3/ln_1",
         TOKEN,
     ),
     (
@@ -283,11 +295,11 @@ ROWS = [
         "keras-hub",
         ["SigLIP"],
         lambda name: of_encoder("SigLIPVisionEncoder", None, intermediate_dim=64),
-        "post_layer_norm|layer_norm",
+        "post_layer_norm",
         "norm before the attention that pools the tokens",
     ),
-    ("keras-hub", ["SegFormer"], of_segmenter, ".*", BOTTLENECK),
-    ("keras-hub", ["DeepLabV3"], of_segmenter, ".*", BOTTLENECK),
+    ("keras-hub", ["SegFormer"], of_segmenter, r"linear_\d+", BOTTLENECK),
+    ("keras-hub", ["DeepLabV3"], of_segmenter, "activation_projection", BOTTLENECK),
     ("medicai 3-D", ["ResNet18", "SEResNet18"], of_volumes, "stack3_block1_out", BLOCK),
     ("medicai 3-D", ["DenseNet121"], of_volumes, "final_relu", RELU),
     ("medicai 3-D", ["EfficientNetB0"], of_volumes, "top_activation", RELU),
@@ -299,42 +311,35 @@ ROWS = [
         "medicai 3-D",
         ["SwinTiny"],
         lambda name: of_volumes(name, patch_size=2),
-        r"swin_feature4/swin_transformer_block_\d+|.*norm.*",
+        r"swin_feature4/swin_transformer_block_\d+",
         BLOCK,
     ),
     (
         "medicai 3-D",
         ["UNet"],
-        lambda name: of_volumes(name, 32, encoder_name="densenet121"),
-        "final_relu|.*conv5.*|block4_.*concat|.*",
+        lambda name: of_volumes(name, encoder_name="densenet121"),
+        "block3_layer15_concat",
         BOTTLENECK,
     ),
     (
         "medicai 3-D",
         ["UNETR"],
-        lambda name: of_volumes(name, 64, encoder_name="vit_base"),
-        "vit_ln|.*",
+        lambda name: of_volumes(name, encoder_name="vit_base"),
+        "vit_ln",
         BOTTLENECK,
     ),
     (
         "medicai 3-D",
         ["SegFormer"],
         lambda name: of_volumes(name, encoder_name="mit_b0"),
-        ".*",
+        r"layer_normalization_\d+",
         BOTTLENECK,
     ),
     (
         "medicai",
-        ["UNet", "AttentionUNet", "UNetPlusPlus", "DeepLabV3Plus"],
+        ["UNet", "AttentionUNet", "UNetPlusPlus"],
         lambda name: of_scans(name, encoder_name="resnet18"),
-        "stack3_block1_out|.*",
-        BOTTLENECK,
-    ),
-    (
-        "medicai",
-        ["UPerNet"],
-        lambda name: of_scans(name, encoder_name="convnext_tiny"),
-        ".*",
+        "stack3_block1_out",
         BOTTLENECK,
     ),
 ]
@@ -391,7 +396,7 @@ def write(lines):
     before = PAGE.read_text().split(HEADING)[0]
     head = "| library | architecture | layer | grid | what is taken there |\n"
     table = head + "|---|---|---|---|---|\n" + "\n".join(lines) + "\n"
-    PAGE.write_text(f"{before}{HEADING}\n{INTRODUCTION}{table}")
+    PAGE.write_text(f"{before.rstrip()}\n\n{HEADING}\n{INTRODUCTION}{table}")
 
 
 if __name__ == "__main__":

@@ -148,7 +148,9 @@ def _write_models_page(cases):
         for group, name, layer, error in cases
     ]
     page = ROOT / "docs" / "models.md"
-    page.write_text("\n".join([MODELS_PAGE, *rows, ""]))
+    # `docs/architectures.py` writes the rest.
+    _, heading, rest = page.read_text().partition("## Default layers")
+    page.write_text("\n".join([MODELS_PAGE, *rows, "", heading + rest]))
 
 
 MODELS_PAGE = """# Models

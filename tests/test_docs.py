@@ -200,3 +200,10 @@ def test_benchmarks_page_is_made_of_the_numbers(monkeypatch):
     measured = json.loads((ROOT / "docs" / "benchmarks.json").read_text())
     # Otherwise run: make bench ARGS=--page
     assert (ROOT / "docs" / "benchmarks.md").read_text() == benchmark.page(measured)
+
+
+def test_default_layers_are_those_expected_in_every_architecture():
+    page = (ROOT / "docs" / "models.md").read_text()
+    rows = [x for x in page.partition("## Default layers")[2].splitlines() if "`" in x]
+    assert len([row for row in rows if row.startswith("|")]) > 80
+    assert not [row for row in rows if "another layer" in row]

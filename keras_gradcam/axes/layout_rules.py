@@ -142,10 +142,8 @@ def concat(operation, operands):
     behind = sum(s[axis] for _, s in parts[along[0] + 1 :])
     part = parts[along[0]][0]
     # What is put beside the cells of an axis, a class token, has no place on it.
-    kept = padded(part, axis, before, behind).axes[axis]
-    if before or behind:
-        kept = part.axes[axis]
-        kept = kept._replace(prefix=kept.prefix + before, suffix=kept.suffix + behind)
+    kept = part.axes[axis]
+    kept = kept._replace(prefix=kept.prefix + before, suffix=kept.suffix + behind)
     fields = {**result.fields, **part.fields}
     return [result._replace(fields=fields).with_axis(axis, kept)]
 

@@ -115,6 +115,7 @@ def _axes_of(tensor, measured, numbers):
         found = _moving(cells, centres, tensor.shape[axis], fields)
         if len(found) == 1:
             taken[axis] = found[0]
+    taken = _best_of_each_key(taken, tensor)
     for axis, length in enumerate(tensor.shape.as_list()[1:], start=1):
         key, start, step = taken.get(axis, (None, 0.0, 0.0))
         axes.append(Axis((Digit(length, ((key, step),) if key else ()),)))
@@ -123,12 +124,27 @@ def _axes_of(tensor, measured, numbers):
     return TensorAxes(tuple(axes), fields)
 
 
+def _best_of_each_key(taken, tensor):
+    """One axis along each axis of an input: three channels lie on a line by chance."""
+    best = {}
+    for axis, (key, *_, correlation) in taken.items():
+        best[key] = max(
+            best.get(key, ()), (len(cells_of(tensor.shape[axis])), correlation, axis)
+        )
+    return {axis: taken[axis][:3] for *_, axis in best.values()}
+
+
 def _moving(cells, centres, length, fields):
-    """Where the centre moves: `(key, start, step)` of a line, `None` of wandering."""
+    """Where the centre moves along a line: `(key, start, step, correlation)`.
+
+    Nothing where it moves along several, or wanders.
+    """
     found = []
-    for key in centres[0] if centres else ():
-        along = [each[key] for each in centres]
-        line = _line(cells, along)
+    for key in sorted({key for each in centres for key in each}):
+        # A unit that is off passes no gradient on, and tells nothing.
+        telling = [n for n, each in enumerate(centres) if key in each]
+        along = [centres[n][key] for n in telling]
+        line = _line([cells[n] for n in telling], along)
         whole = fields[key].last + 1 if key in fields else 0
         if line and abs(line[1]) * length >= SHARE * whole:
             found.append((key, *line))
@@ -157,16 +173,17 @@ def _profiles(values):
 
 
 def _line(cells, centres):
-    """Start and step of a line through centres, `None` if they are on none."""
+    """Start, step and correlation of a line through centres, `None` for no line."""
     if len(cells) < 3 or np.ptp(centres) == 0:
         return None
-    if abs(np.corrcoef(cells, centres)[0, 1]) < CORRELATION:
+    correlation = abs(np.corrcoef(cells, centres)[0, 1])
+    if correlation < CORRELATION:
         return None
     # Medians: the centre of a cell that looks over an end of the input is not its own.
     pairs = itertools.combinations(zip(cells, centres, strict=True), 2)
     step = np.median([(y - x) / (b - a) for (a, x), (b, y) in pairs])
     start = np.median(np.subtract(centres, np.multiply(step, cells)))
-    return float(start), float(step)
+    return float(start), float(step), float(correlation)
 
 
 def _seen_of(measured, numbers):

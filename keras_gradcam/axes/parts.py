@@ -63,11 +63,12 @@ def with_joined_copies(axes, number):
 
 def padded(axes, number, before, behind):
     axis = axes.axes[number]
-    if axis.is_plain and axis.digits[0].length is not None:
+    if axis.is_plain:
         (digit,) = axis.digits
-        longer = digit._replace(length=digit.length + before + behind)
+        if digit.length is not None:
+            digit = digit._replace(length=digit.length + before + behind)
         moved = axes.moved(digit.steps, -before, -before)
-        return moved.with_axis(number, Axis((longer,)))
+        return moved.with_axis(number, Axis((digit,)))
     longer = axis._replace(prefix=axis.prefix + before, suffix=axis.suffix + behind)
     return axes.with_axis(number, longer)
 

@@ -11,10 +11,34 @@ from keras_gradcam.axes.operations import shape_of, static
 from keras_gradcam.axes.parts import broadcast, seen, with_joined_copies
 from keras_gradcam.axes.tensor_axes import ONE, Axis, Digit, apart
 
+# Operations element by element, whose results are as large as their inputs.
+# fmt: off
+ELEMENTWISE = frozenset((
+    "Abs", "Acos", "Acosh", "Add", "AddN", "AddV2", "Asin", "Asinh", "Atan",
+    "Atan2", "Atanh", "BesselI0e", "BiasAdd", "Cast", "Ceil", "CheckNumerics",
+    "ClipByValue", "Cos", "Cosh", "Cumprod", "Cumsum", "Digamma", "Div", "DivNoNan",
+    "Elu", "Equal", "Erf", "Erfc", "Exp", "Expm1", "FakeQuantWithMinMaxVars",
+    "Floor", "FloorDiv", "FloorMod", "Greater", "GreaterEqual", "IdentityN",
+    "IsFinite", "IsInf", "IsNan", "LRN", "LeakyRelu", "Less", "LessEqual", "Lgamma",
+    "Log", "Log1p", "LogSoftmax", "LogicalAnd", "LogicalNot", "LogicalOr",
+    "Maximum", "Minimum", "Mod", "Mul", "MulNoNan", "Neg", "NotEqual", "OnesLike",
+    "Pow", "PreventGradient", "RandomStandardNormal", "RandomUniform", "RealDiv",
+    "Reciprocal", "Relu", "Relu6", "Rint", "Round", "Rsqrt", "Select", "SelectV2",
+    "Selu", "Sigmoid", "Sign", "Sin", "Sinh", "Snapshot", "Softmax", "Softplus",
+    "Softsign", "Sqrt", "Square", "SquaredDifference", "StopGradient", "Sub", "Tan",
+    "Tanh", "TruncateDiv", "Xdivy", "Xlogy", "ZerosLike",
+))
+# fmt: on
+
 
 def same_shape(operation, operands):
-    """Of a result that has the shape of its inputs, or of what they broadcast to."""
+    """Of a result that has the shape of its inputs, or of what they broadcast to.
+
+    Where lengths are free, two shapes may only look the same.
+    """
     output = operation.outputs[0]
+    if None in shape_of(output)[1:] and operation.type not in ELEMENTWISE:
+        return None
     found = [
         (x, shape_of(t)) for x, t in zip(operands, operation.inputs, strict=True) if x
     ]

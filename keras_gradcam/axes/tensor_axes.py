@@ -128,11 +128,14 @@ class TensorAxes(NamedTuple):
             depends on.
         is_certain: Whether an axis that runs along no input is known to do so, or may
             have been lost by an operation without a rule.
+        is_rounded: Whether a padding depends on a free length, and was taken as that
+            of a length which the strides divide.
     """
 
     axes: tuple
     fields: dict
     is_certain: bool = True
+    is_rounded: bool = False
 
     def steps(self):
         """The keys that the digits run along."""
@@ -231,7 +234,12 @@ def joined(operands, axes_of):
         operands: List of `TensorAxes`.
         axes_of: Tuple of `Axis`, those of the result.
     """
-    result = TensorAxes(axes_of, {}, all(x.is_certain for x in operands))
+    result = TensorAxes(
+        axes_of,
+        {},
+        all(x.is_certain for x in operands),
+        any(x.is_rounded for x in operands),
+    )
     running = result.steps()
     fields = {}
     for key in {key for x in operands for key in x.fields}:

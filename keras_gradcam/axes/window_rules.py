@@ -33,6 +33,7 @@ def convolution(operation, operands):
         length = shape_of(operation.inputs[0])[axis]
         before = _padding(operation, axis, length, size, strides[axis])
         result = _window(result, axis, size, strides[axis], before, shape[axis])
+        result = _noted(result, operation, length, size, strides[axis])
     return [result]
 
 
@@ -44,6 +45,7 @@ def pooling(operation, operands):
         length = shape_of(operation.inputs[0])[axis]
         before = _padding(operation, axis, length, sizes[axis], strides[axis])
         result = _window(result, axis, sizes[axis], strides[axis], before, shape[axis])
+        result = _noted(result, operation, length, sizes[axis], strides[axis])
     return [result]
 
 
@@ -59,6 +61,7 @@ def transposed_convolution(operation, operands):
         (digit,) = result.axes[axis].digits
         stride, length = strides[axis], shape[axis]
         before = _padding(operation, axis, length, size, stride)
+        result = _noted(result, operation, length, size, stride)
         shift = (before - size + 1) / stride, before / stride
         result = result.moved(digit.steps, *shift)
         digit = digit.times(1 / stride)._replace(length=length)
@@ -191,3 +194,9 @@ def _padding(operation, axis, length, size, stride):
         return max(size - stride, 0) // 2
     count = -(-length // stride)
     return max((count - 1) * stride + size - length, 0) // 2
+
+
+def _noted(axes, operation, length, size, stride):
+    """Notes where the padding of a free length was taken as that of a usual one."""
+    depends = operation.get_attr("padding") == b"SAME" and min(size, stride) > 1
+    return axes._replace(is_rounded=axes.is_rounded or (depends and length is None))

@@ -55,12 +55,26 @@ def free_batch(tensors):
     )
 
 
+def of_sizes(declared, images):
+    """The signature of declared inputs, with the sizes that images have."""
+    if _paths(images) != _paths(declared):
+        return exact(declared)
+    return tree.map_structure(_sized, declared, images)
+
+
+def _sized(declared, image):
+    if image.shape.rank != len(declared.shape):
+        return tf.TensorSpec(declared.shape, declared.dtype)
+    shape = [*declared.shape[:1], *image.shape[1:]]
+    return tf.TensorSpec(shape, declared.dtype)
+
+
 def free_sizes(tensors, declared):
-    """The signature of a graph for any batch size, and any size that a model takes.
+    """The signature of a graph for any batch size, and any size that was left free.
 
     Args:
         tensors: Tuple of the images, a structure of tensors, and of other inputs.
-        declared: The model's declared inputs, see `model_inputs.declared_inputs`.
+        declared: The signature that the model was traced with.
     """
     images, *rest = free_batch(tensors)
     if declared is not None and _paths(images) == _paths(declared):

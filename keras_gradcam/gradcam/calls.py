@@ -40,6 +40,8 @@ class Calls:
         self._config()
         if self.declared is not None:
             chosen = self._choose(input_signatures.exact(self.declared))
+            if not any(None in x.grid for x in chosen.layer_outputs):
+                self._tell_of_uncertain_grids(chosen)
             if _is_by_class(cam.target):
                 arguments.check_classes(cam.target, None, chosen.traced.classes)
 
@@ -126,27 +128,31 @@ class Calls:
 
     def _chosen_for(self, images):
         """The layers for images like these."""
-        model = self._cam.model
-        model_inputs.check_images(self.declared, images)
-        if self.declared is not None:
-            return self._choose(input_signatures.exact(self.declared))
-        # Where a model takes images of any size, each size has a grid of its own.
+        model, declared = self._cam.model, self.declared
+        model_inputs.check_images(declared, images)
         with tf.init_scope():
-            if not model.built:
-                model(input_signatures.first_sample(images), training=False)
-            return self._choose(input_signatures.free_batch(images))
+            if declared is None:
+                # Each size has a grid of its own.
+                if not model.built:
+                    model(input_signatures.first_sample(images), training=False)
+                chosen = self._choose(input_signatures.free_batch(images))
+            else:
+                chosen = self._choose(input_signatures.exact(declared))
+                if not all(x.is_placed_for(images) for x in chosen.layer_outputs):
+                    chosen = self._choose(input_signatures.of_sizes(declared, images))
+        self._tell_of_uncertain_grids(chosen)
+        return chosen
 
     def _choose(self, signature):
         cam = self._cam
         method = methods.get(cam.method)
-        chosen = self.target_layers.choose(
+        return self.target_layers.choose(
             cam.model, signature, method, cam.target, cam.logits, cam.reshape
         )
-        if cam.resize is True:
-            self._tell_of_uncertain_grids(chosen)
-        return chosen
 
     def _tell_of_uncertain_grids(self, chosen):
+        if self._cam.resize is not True:
+            return
         for layer_output in chosen.layer_outputs:
             name = layer_output.name
             told = _told_of_grid(layer_output, self._cam.reshape)
@@ -171,7 +177,7 @@ class Calls:
             return input_signatures.exact(tensors)
         if self._cam.jit_compile:  # XLA compiles for each size anyhow.
             return input_signatures.free_batch(tensors)
-        return input_signatures.free_sizes(tensors, self.declared)
+        return input_signatures.free_sizes(tensors, config.chosen.signature)
 
     # On devices.
 

@@ -157,6 +157,7 @@ class GraphReader:
             input=index,
             input_axes=self._covered(index, along),
             grid_axes=found.axes,
+            is_rounded=tensor.name in self.axes and self.axes[tensor.name].is_rounded,
         )
 
     def _passed(self, tensor):

@@ -48,6 +48,8 @@ class LayerOutput:
         input_axes: The axes of that input that a map covers, see `arrays.placed`.
         grid_axes: A `GridAxis` for each axis of the grid, `None` for one that lies
             along no axis of the input.
+        is_rounded: Whether `grid_axes` are exact only for lengths of the input that
+            their steps divide.
     """
 
     name: str
@@ -72,6 +74,7 @@ class LayerOutput:
     input: int | None
     input_axes: tuple
     grid_axes: tuple = ()
+    is_rounded: bool = False
 
     def is_candidate(self):
         """Whether there is a grid larger than 1x1 that the score depends on."""
@@ -79,6 +82,24 @@ class LayerOutput:
         cells = math.prod(2 if n is None else n for n in self.grid)
         reachable = self.connected and self.passes_on
         return reachable and cells > 1
+
+    def is_placed_for(self, images):
+        """Whether it is known where the grid lies on inputs of the size of these.
+
+        A free length leaves open where cells lie that a "same" padding moves.
+
+        Args:
+            images: Structure of tensors, the model's inputs.
+        """
+        along = [where for where in self.grid_axes if where is not None]
+        if not along or any(where.start is None for where in along):
+            return False
+        shape = tree.flatten(images)[self.input].shape
+        return not self.is_rounded or not any(
+            (shape[where.axis] or 0) % where.step
+            for where in along
+            if isinstance(where.axis, int)
+        )
 
     def lengths(self, images):
         """The lengths of the input along `input_axes`.

@@ -2,6 +2,9 @@
 
 from keras_gradcam.model import candidate_layers, input_selection, layer_selection
 
+# Images of ever new sizes must not keep every graph that was ever made.
+MAX_CHOICES = 32
+
 
 class ChosenLayers:
     """The layers for one kind of input; never changed, and one graph's own.
@@ -72,9 +75,10 @@ class TargetLayers:
                 traced = candidate_layers.trace_candidates(
                     model, signature, target, logits, reshape
                 )
-                self._traced.append((asked, traced))
+                self._traced = [*self._traced, (asked, traced)][-MAX_CHOICES:]
             chosen = self._new(model, signature, method, target, traced)
-            self._choices.append(((*asked, kind), chosen))
+            choice = (*asked, kind), chosen
+            self._choices = [*self._choices, choice][-MAX_CHOICES:]
         self.chosen = chosen
         return chosen
 

@@ -4,13 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import L
+from conftest import L, randomize
 
 import keras_gradcam as kg
 
 
 def network(shape, *layers, dtype="float32", classes=3):
-    keras.utils.set_random_seed(3)
     inputs = outputs = keras.Input(shape, dtype=dtype)
     for layer in layers:
         outputs = layer(outputs)
@@ -18,7 +17,7 @@ def network(shape, *layers, dtype="float32", classes=3):
         outputs = L.GlobalAveragePooling1D()(
             L.Reshape((-1, outputs.shape[-1]))(outputs)
         )
-    model = keras.Model(inputs, L.Dense(classes)(outputs))
+    model = randomize(keras.Model(inputs, L.Dense(classes)(outputs)))
     # No channel speaks against a class, so that no map is empty.
     head = model.layers[-1]
     head.set_weights([np.abs(w) for w in head.get_weights()])
@@ -467,3 +466,39 @@ def test_what_cannot_be_measured_is_said(gradient):
     with pytest.warns(UserWarning, match=r"Where the grid \(12,\) of layer 'conv'"):
         cam = kg.GradCAM(model, "conv", target=1)
     assert cam(noise(model)).shape == (2, 12)
+
+
+def halved(x):
+    return L.Conv2D(4, 3, 2, "same", activation="relu")(x)
+
+
+def dilation(x):
+    kernel = tf.zeros((3, 3, 4))
+    return tf.nn.dilation2d(x, kernel, [1, 2, 2, 1], "SAME", "NHWC", [1, 1, 1, 1])
+
+
+FREE = {
+    "same": lambda x: halved(halved(halved(x))),
+    "padded": lambda x: L.Conv2D(4, 3, 2)(L.ZeroPadding2D(((0, 1), (0, 1)))(halved(x))),
+    "transposed": lambda x: L.Conv2DTranspose(4, 3, 2, "same")(halved(halved(x))),
+    "enlarged": lambda x: L.UpSampling2D(2)(halved(x)),
+    "no rule": lambda x: L.Lambda(dilation)(halved(x)),
+}
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_a_free_size_is_placed_as_that_size(name):
+    def build(size):
+        inputs = keras.Input((size, size, 3))
+        pooled = L.GlobalAveragePooling2D()(FREE[name](inputs))
+        return keras.Model(inputs, L.Dense(3)(pooled))
+
+    free = build(None)
+    cam = kg.GradCAM(free)
+    rng = np.random.default_rng(0)
+    for size in (32, 33, 47):
+        x = rng.random((2, size, size, 3)).astype("float32")
+        fixed = build(size)
+        fixed.set_weights(free.get_weights())
+        expected = kg.GradCAM(fixed)(x, 1)
+        np.testing.assert_allclose(cam(x, 1), expected, atol=1e-6)
