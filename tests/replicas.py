@@ -269,6 +269,53 @@ def fullgrad(image, products, score=None, rescale="layer"):
     return raw
 
 
+def depth_consensus(maps, steps, starts):
+    """Geometric mean of the positive parts at one bandwidth, on the first grid.
+
+    Args:
+        maps: List of the signed maps of one sample, `(*grid)`, the finest first.
+        steps: How far the cells of each are apart along each axis.
+        starts: Where the first cell of each lies along each axis.
+    """
+    widest = np.max(steps, axis=0)
+    parts = []
+    for one, step, start in zip(maps, steps, starts, strict=True):
+        part = np.maximum(_triangle(one, widest / step), 0)
+        part /= part.max()
+        placed = np.zeros(maps[0].shape)
+        for cell in np.ndindex(*placed.shape):
+            places = (starts[0] + steps[0] * np.array(cell) - start) / step
+            placed[cell] = _between(part, places)
+        parts.append(placed)
+    return np.prod(parts, axis=0) ** (1 / len(parts))
+
+
+def _triangle(values, widths):
+    for axis, width in enumerate(widths):
+        values = np.apply_along_axis(_triangle_of_line, axis, values, width)
+    return values
+
+
+def _triangle_of_line(line, width):
+    """Each cell the mean of those less than `width` away, mirrored at the ends."""
+    mirrored = np.concatenate([line[::-1], line, line[::-1]])
+    result = []
+    for n in range(len(line)):
+        away = np.abs(np.arange(len(mirrored)) - len(line) - n)
+        result.append(np.average(mirrored, weights=np.maximum(1 - away / width, 0)))
+    return np.array(result)
+
+
+def _between(values, places):
+    """Linear between the cells, beyond the ends as there."""
+    for place in places:
+        place = min(max(place, 0), len(values) - 1)
+        low = int(place)
+        high = min(low + 1, len(values) - 1)
+        values = (1 - place + low) * values[low] + (place - low) * values[high]
+    return values
+
+
 METHODS = {
     "gradcam": gradcam,
     "gradcam++": gradcam_plus_plus,
@@ -276,6 +323,8 @@ METHODS = {
     "xgradcam": xgradcam,
     "layercam": layercam,
     "hirescam": hirescam,
+    # Of each depth; `depth_consensus` joins them.
+    "depth_consensus": hirescam,
     "elementwise": elementwise,
     "cam": cam,
     "shapleycam": shapleycam,

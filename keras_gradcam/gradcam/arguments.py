@@ -178,7 +178,12 @@ def check_layer(layer):
     return layer
 
 
-def check_fuse(fuse, several, activation):
+def check_fuse(fuse, several, activation, method):
+    if fuse is not None and method.row.joins_depths:
+        raise ValueError(
+            f"Argument `fuse` has nothing to do for method {method!r}, which makes one "
+            f"map of all its layers. Leave it out. Received: fuse={fuse!r}"
+        )
     if fuse == "product" and activation is None:
         raise ValueError(
             "Argument `fuse='product'` multiplies maps, and two that speak against the "

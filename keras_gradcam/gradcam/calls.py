@@ -111,8 +111,10 @@ class Calls:
         normalization.get_activation(cam.activation)
         normalization.get_normalization(cam.normalize)
         fusion.get(cam.fuse)
-        arguments.check_fuse(cam.fuse, self.target_layers.several, cam.activation)
         method = methods.get(cam.method)
+        arguments.check_fuse(
+            cam.fuse, self.target_layers.several, cam.activation, method
+        )
         gathering.check(method)
         return HeatmapConfig(
             method,

@@ -21,7 +21,7 @@ class GraphConfig(NamedTuple):
             `Scorer` takes.
         heatmap: The `HeatmapConfig`.
         chosen: The `ChosenLayers`.
-        several: Whether there is a list of results, one for each layer.
+        several: Whether there is a list of results also of one layer.
         logits: See `GradCAM`.
         chunk_size: See `Request`.
     """
@@ -35,7 +35,7 @@ class GraphConfig(NamedTuple):
     chunk_size: int
 
     def one_or_list(self, values):
-        return values if self.several else values[0]
+        return values if self.several or len(values) > 1 else values[0]
 
 
 def compute(model, config, images, classes=None):
@@ -98,7 +98,7 @@ def _stored(made, config):
     stored = [normalization.stored(one, dtype) for one in made]
     # Half precision may overflow, bytes cannot tell.
     finite = diagnosis.are_finite(made if stored[0].dtype == tf.uint8 else stored)
-    return stored[0] if config.heatmap.fuse else config.one_or_list(stored), finite
+    return stored[0] if config.heatmap.makes_one else config.one_or_list(stored), finite
 
 
 PARTS = {

@@ -38,7 +38,8 @@ class GradCAM(keras.Model):
             same name with `"~n"`. Defaults to `None`: the last layer that all evidence
             passes through; of a model whose output is a picture the last one on the
             coarsest grid. Methods that explain the input look at no layer: the name of
-            an input, if anything.
+            an input, if anything. `"depth_consensus"` makes one map of all layers of a
+            list; `None` is the last one of each grid size.
         method: Name of the method, one of `methods.METHODS`; one of `methods` with its
             options, such as `methods.scorecam(channels=64)`; or a callable
             `(activations, gradients, scores) -> map`, see `method.Custom`. Defaults to
@@ -93,8 +94,8 @@ class GradCAM(keras.Model):
 
     Returns:
         float32 `(batch, *spatial)`, with the defaults in [0, 1]; all zeros where
-        nothing speaks for the target. A list of these if `layer` is a list and `fuse`
-        is `None`;
+        nothing speaks for the target. A list of these if `layer` is a list, and
+        neither `fuse` nor the method makes one of them;
         `(batch, n, *spatial)` if `target` returns n scores for each sample; float64 if
         the layer is, and what `output_dtype` says.
 
@@ -293,7 +294,8 @@ class GradCAM(keras.Model):
     @property
     def makes_several_maps(self):
         """Whether there is a list of maps, one for each of several layers."""
-        return self._target_layers.several and self.fuse is None
+        joins = methods.get(self.method).row.joins_depths
+        return self._target_layers.several and self.fuse is None and not joins
 
     @property
     def asked_layer(self):

@@ -7,7 +7,7 @@ from keras import ops, tree
 
 from keras_gradcam import arrays
 from keras_gradcam.evidence import gathering
-from keras_gradcam.maps import fusion, normalization, smoothing
+from keras_gradcam.maps import consensus, fusion, normalization, smoothing
 
 
 class HeatmapConfig(NamedTuple):
@@ -30,6 +30,11 @@ class HeatmapConfig(NamedTuple):
     resize: Any
     fuse: Any
     output_dtype: Any = None
+
+    @property
+    def makes_one(self):
+        """Whether there is one map in all of several layers."""
+        return self.fuse is not None or self.method.row.joins_depths
 
 
 def gather(request, config):
@@ -104,9 +109,26 @@ def make(request, config):
     else:
         gathered = gather(request, config)
     raw = raw_maps(request, config, gathered)
+    if config.method.row.joins_depths:
+        return _finished(*_joined(request, config, raw)), gathered
     if config.fuse is None:
         return _finished(request, config, raw), gathered
     return [_fused(request, config, raw)], gathered
+
+
+def _joined(request, config, raw):
+    layer_outputs = request.layer_outputs
+    consensus.check(layer_outputs)
+    onto = layer_outputs[consensus.finest(layer_outputs)]
+    if len(raw[0].shape) == len(onto.grid) + 1:
+        one = consensus.consensus(raw, layer_outputs)
+    else:
+        several = [
+            consensus.consensus([each[:, n] for each in raw], layer_outputs)
+            for n in range(raw[0].shape[1])
+        ]
+        one = ops.stack(several, axis=1)
+    return request._replace(layer_outputs=[onto]), config, [one]
 
 
 def _finished(request, config, raw):

@@ -134,6 +134,25 @@ def hirescam(activations, gradients, scores):
     return gradients * activations
 
 
+@method("gradients", joins_depths=True)
+def depth_consensus(activations, gradients, scores):
+    """Depth consensus: hot only where the HiResCAM maps of all depths agree.
+
+    `map = (prod_d relu(t_d * m_d) / max) ^ (1/D)`, `m_d = sum_k G_dk A_dk` at each of D
+    depths, `t_d` a triangle as wide as a cell of the coarsest grid; on the finest grid.
+    The depths are the last layers of each grid size, or those of a list `layer`. The
+    map lies in [0, 1], also with `normalize=None`.
+
+    Choose it for the edges of an object, at the cost of one pass back. Do not choose it
+    where a map must add up to the score, or where evidence is spread over the picture.
+    Where a network has one grid size, as a plain transformer, it is HiResCAM.
+
+    Reference:
+        This package, `keras_gradcam.maps.consensus`.
+    """
+    return gradients * activations
+
+
 @method("gradients")
 def elementwise(activations, gradients, scores):
     """Element-wise Grad-CAM: only products that speak for the target.

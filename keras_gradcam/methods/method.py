@@ -25,6 +25,8 @@ class Row(NamedTuple):
         needs_layer: Whether a layer is looked at.
         options: Names of the options that are the formula's; the others are for the
             gathering of the evidence.
+        joins_depths: Whether it makes one map of the maps of several layers, without
+            `layer` of the last of each grid size: see `maps.consensus`.
     """
 
     formula: Callable
@@ -32,6 +34,7 @@ class Row(NamedTuple):
     place: str = "layer"
     needs_layer: bool = True
     options: tuple = ()
+    joins_depths: bool = False
 
 
 ROWS: dict = {}
@@ -132,7 +135,14 @@ class Custom:
         return repr(self.formula)
 
 
-def method(evidence, name=None, place="layer", needs_layer=None, **options):
+def method(
+    evidence,
+    name=None,
+    place="layer",
+    needs_layer=None,
+    joins_depths=False,
+    **options,
+):
     """Turns a formula into a function from options to a `Method`.
 
     Args:
@@ -141,6 +151,7 @@ def method(evidence, name=None, place="layer", needs_layer=None, **options):
             function.
         place: See `Row`.
         needs_layer: See `Row`. Defaults to whether the map lies over a layer.
+        joins_depths: See `Row`.
         **options: Defaults of the options for the gathering of the evidence; those of
             the formula are its keyword arguments.
     """
@@ -150,7 +161,7 @@ def method(evidence, name=None, place="layer", needs_layer=None, **options):
         own = list(inspect.signature(formula).parameters.values())[3:]
         needs = place == "layer" if needs_layer is None else needs_layer
         names = tuple(option.name for option in own)
-        ROWS[key] = Row(formula, evidence, place, needs, names)
+        ROWS[key] = Row(formula, evidence, place, needs, names, joins_depths)
         gathering = [
             inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default)
             for option, default in options.items()

@@ -16,6 +16,7 @@ from keras_gradcam.methods.activation_methods import (
 )
 from keras_gradcam.methods.gradient_methods import (
     cam,
+    depth_consensus,
     elementwise,
     gradcam,
     gradcam_plus_plus,
@@ -46,6 +47,7 @@ FACTORIES = (
     elementwise,
     cam,
     shapleycam,
+    depth_consensus,
     scorecam,
     sscam,
     iscam,

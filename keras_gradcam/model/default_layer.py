@@ -68,6 +68,28 @@ def default(traced, target=None):
     return _computing(traced, _last(traced, found))
 
 
+def depths(traced, target=None):
+    """Returns the last layer output of each grid size, the finest first.
+
+    The default layer is the last of them. The others are those before it that all that
+    the score knows of the input passes through.
+
+    Args:
+        traced: A `TracedModel`.
+        target: See `GradCAM`.
+
+    Raises:
+        ValueError: See `default`.
+    """
+    found = [default(traced, target)]
+    before = traced.layer_outputs[: traced.layer_outputs.index(found[0])]
+    for one in reversed(before):
+        is_depth = one.has_features and one.on_main_path and one.is_candidate()
+        if is_depth and _is_coarser(found[0], one):
+            found.insert(0, _computing(traced, one))
+    return found
+
+
 def _last(traced, found):
     on_path = [x for x in found if x.on_main_path]
     # Where branches meet behind the grids only, their last layer sees most.

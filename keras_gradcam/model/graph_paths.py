@@ -33,6 +33,20 @@ MOVES = (
 
 PRODUCTS = ("BatchMatMul", "BatchMatMulV2", "Einsum", "MatMul")
 
+# What makes features of pixels: sums of products, and what may hold some.
+FEATURES = (
+    *PRODUCTS,
+    "Conv2D",
+    "Conv2DBackpropInput",
+    "Conv3D",
+    "Conv3DBackpropInputV2",
+    "DepthwiseConv2dNative",
+    "PartitionedCall",
+    "StatefulPartitionedCall",
+    "StatelessWhile",
+    "While",
+)
+
 # What makes weights between 0 and 1.
 GATES = ("Sigmoid", "Softmax", "Tanh")
 
@@ -66,6 +80,16 @@ def reached_by(operations, inputs):
         for output in operation.outputs:
             bits.setdefault(output.name, reached)
     return bits
+
+
+def features(operations):
+    """Names of the tensors that are more than the input, normalised or moved."""
+    names: set = set()
+    for operation in operations:
+        own = operation.type in FEATURES
+        if own or any(x.name in names for x in operation.inputs):
+            names.update(x.name for x in operation.outputs)
+    return names
 
 
 def passed_by_all(operations, source, scores, relevant):

@@ -107,6 +107,7 @@ class GraphReader:
         self.places = {r.tensor.name: place for place, r in enumerate(records)}
         self.passed = [self._passed(x) for x in self.inputs]
         self.summaries = graph_paths.summaries(self.operations, self.axes)
+        self.features = graph_paths.features(self.operations)
         self.refinements = graph_paths.refinements(
             self.operations, self.axes, self.scores, self.summaries
         )
@@ -153,6 +154,7 @@ class GraphReader:
             is_head=self.places[tensor.name] in self.heads,
             is_summary=tensor.name in self.summaries,
             refinements=self.refinements.get(tensor.name, 0),
+            has_features=tensor.name in self.features,
             on_main_path=tensor.op.name in self._passed_of(index),
             input=index,
             input_axes=self._covered(index, along),

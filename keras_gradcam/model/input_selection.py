@@ -99,6 +99,7 @@ def _of_input(traced, specs, names, index, method):
         is_head=False,
         is_summary=False,
         refinements=0,
+        has_features=False,
         on_main_path=True,
         input=index,
         input_axes=axes,

@@ -41,6 +41,7 @@ class LayerOutput:
         is_summary: Whether it sums up large areas of a finer grid, as a branch of
             pyramid pooling does.
         refinements: How often the grid becomes finer on the way to the score, at most.
+        has_features: Whether it is more than the input, normalised or moved.
         on_main_path: Whether all that the score knows of the input passes through it:
             not a branch of a block, but its end.
         input: Index of the flattened model input that the grid lies along, `None` where
@@ -70,6 +71,7 @@ class LayerOutput:
     is_head: bool
     is_summary: bool
     refinements: int
+    has_features: bool
     on_main_path: bool
     input: int | None
     input_axes: tuple

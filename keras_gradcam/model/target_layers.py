@@ -67,7 +67,7 @@ class TargetLayers:
         """
         target = target if callable(target) else None
         asked = signature, target, logits
-        kind = method.row.place, method.row.needs_layer
+        kind = method.row.place, method.row.needs_layer, method.row.joins_depths
         chosen = _known(self._choices, (*asked, kind))
         if chosen is None:
             traced = _known(self._traced, asked)
@@ -85,7 +85,9 @@ class TargetLayers:
     def _new(self, model, signature, method, target, traced):
         layer_outputs = layers = []
         if method.row.needs_layer:
-            layer_outputs = layers = layer_selection.select(traced, self.layer, target)
+            layer_outputs = layers = layer_selection.select(
+                traced, self.layer, target, method.row.joins_depths
+            )
         if method.row.place == "input":
             layer_outputs = input_selection.inputs(
                 traced, model, signature, method, self.layer, layers
@@ -110,7 +112,7 @@ class TargetLayers:
 
     def one_or_list(self, values):
         """The list of values, one for each layer; or the one of a single layer."""
-        return values if self.several else values[0]
+        return values if self.several or len(values) > 1 else values[0]
 
 
 def _known(found, key):

@@ -390,7 +390,7 @@ LINEAR += ["integrated_gradients"]
 # Whose normalised map is the same for Y and 3 Y + 7.
 INDIFFERENT = [*LINEAR, "layercam", "elementwise", "eigencam", "eigengradcam"]
 INDIFFERENT += ["kpcacam", "fem", "random", "saliency", "smoothgrad", "guided_backprop"]
-INDIFFERENT += ["guided_gradcam", "fullgrad", "ablationcam"]
+INDIFFERENT += ["guided_gradcam", "fullgrad", "ablationcam", "depth_consensus"]
 
 
 def _raw(name, model, images, target):

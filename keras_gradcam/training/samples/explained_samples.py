@@ -120,8 +120,7 @@ class SampleExplainer:
                 warnings.warn(text, category, stacklevel=4)
 
     def _names(self, columns):
-        one_each = isinstance(self.cam.layer, list) and self.cam.fuse is None
-        layers = self.cam.layer if one_each else [""]
+        layers = self.cam.layer if self.cam.makes_several_maps else [""]
         names = []
         for layer, column in zip(layers, columns, strict=True):
             count = column.shape[1] if column.shape.rank == 4 else 1
