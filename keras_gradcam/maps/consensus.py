@@ -81,8 +81,7 @@ def smoothed(maps, axis, width):
         return maps
     heights = [1.0 - abs(n) / width for n in range(-reach, reach + 1)]
     count = ops.shape(maps)[axis]
-    dtype = "int32"
-    places = ops.arange(count, dtype=dtype)
+    places = ops.arange(count, dtype="int32")
     # No convolution, which accelerators round to 8 or 10 bits.
     total = 0.0
     for shift, height in enumerate(heights, start=-reach):
