@@ -14,7 +14,7 @@ FOLDERS = (
     *("training", "training/samples", "training/panels", "training/writers"),
     "data",
     *("gradcam", "maps", "evidence", "model", "axes", "targets", "execution"),
-    *("methods", "pictures", "arrays"),
+    *("graphs", "methods", "pictures", "arrays"),
 )
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_gradcam as kg
+
 L = keras.layers
 
 # What is traced is traced a fifth faster; errors are as they are, their frames are not.
@@ -95,6 +97,15 @@ QUICK_METHODS = {
     "guided_gradcam",
     "fullgrad",
 }
+
+
+# Those of transformers look for attention, and find none in a CNN.
+OF_ATTENTION = [
+    name
+    for name, method in kg.methods.METHODS.items()
+    if "attention" in method.row.evidence
+]
+OF_CNNS = [name for name in kg.methods.METHODS if name not in OF_ATTENTION]
 
 
 def methods_of(names):

@@ -4,6 +4,7 @@ import numpy as np
 import replicas
 
 import keras_gradcam as kg
+from keras_gradcam.evidence.attention_evidence import Attention
 from keras_gradcam.evidence.gradient_evidence import (
     Curvature,
     GuidedAtLayer,
@@ -55,6 +56,22 @@ def _terms(rng, shape):
     ]
 
 
+def _attention(rng, shape):
+    grid = shape[:-1]
+    tokens = 1 + int(np.prod(grid))
+
+    def place(keys):
+        """Of a batch, or of one sample: all but the class token."""
+        return np.asarray(keys)[..., 1:].reshape(*np.shape(keys)[:-1], *grid)
+
+    def drawn():
+        return normal(rng, (2, tokens, tokens))
+
+    weights = [np.abs(drawn()) for _ in range(3)]
+    weights = [each / each.sum(-1, keepdims=True) for each in weights]
+    return Attention(weights, [drawn() for _ in range(3)], [place] * 3)
+
+
 EVIDENCE = {
     "nothing": lambda rng, shape: None,
     "gradients": _gradients,
@@ -69,6 +86,9 @@ EVIDENCE = {
     "guided_at_layer": _layer_below,
     "path": lambda rng, shape: Path(normal(rng, shape), normal(rng, shape)),
     "biases": _terms,
+    "attention": _attention,
+    "chained_attention": _attention,
+    "attention_by_depth": _attention,
 }
 
 

@@ -316,6 +316,52 @@ def _between(values, places):
     return values
 
 
+def _read_of(gradients):
+    """How much the score reads of each query of the last attention."""
+    sizes = [np.sqrt((gradients[:, i] ** 2).sum()) for i in range(gradients.shape[1])]
+    return np.array(sizes) / (sum(sizes) or 1.0)
+
+
+def attention_rollout(activations, attention, score=None):
+    """Abnar and Zuidema 2020, section 3, one sample `(heads, queries, keys)`."""
+    rolled = np.eye(attention.weights[0].shape[-1])
+    for weights in attention.weights:
+        mean = sum(weights) / len(weights)
+        rolled = (0.5 * np.eye(len(mean)) + 0.5 * mean) @ rolled
+    return attention.places[0](_read_of(attention.gradients[-1]) @ rolled)
+
+
+def transformer_attribution(activations, attention, score=None):
+    """Chefer 2021, equations 5 and 6, without the identity that it starts from."""
+    identity = np.eye(attention.weights[0].shape[-1])
+    relevance = identity
+    for weights, gradients in zip(attention.weights, attention.gradients, strict=True):
+        spoken = sum(np.maximum(weights * gradients, 0)) / len(weights)
+        relevance = relevance + spoken @ relevance
+    read = _read_of(attention.gradients[-1])
+    return attention.places[0](read @ (relevance - identity))
+
+
+def gradsam(activations, attention, score=None):
+    """Barkan 2021: attention times relu(gradient), means of heads and queries."""
+    raw = 0
+    for weights, gradients, place in zip(*attention, strict=True):
+        keys = np.zeros(weights.shape[-1])
+        for head in range(weights.shape[0]):
+            for query in range(weights.shape[1]):
+                positive = np.maximum(gradients[head, query], 0)
+                keys += weights[head, query] * positive
+        raw = raw + place(keys / (weights.shape[0] * weights.shape[1]))
+    return raw
+
+
+def legrad(activations, attention, score=None):
+    """Bousselham 2024: the positive gradients, means of layers, heads and queries."""
+    ones = [np.ones_like(weights) for weights in attention.weights]
+    summed = gradsam(activations, attention._replace(weights=ones))
+    return summed / len(ones)
+
+
 METHODS = {
     "gradcam": gradcam,
     "gradcam++": gradcam_plus_plus,
@@ -325,6 +371,13 @@ METHODS = {
     "hirescam": hirescam,
     # Of each depth; `depth_consensus` joins them.
     "depth_consensus": hirescam,
+    "attention_rollout": attention_rollout,
+    "transformer_attribution": transformer_attribution,
+    "gradsam": gradsam,
+    "legrad": legrad,
+    # What differs is the gradient.
+    "attnlrp": hirescam,
+    "libragrad": hirescam,
     "elementwise": elementwise,
     "cam": cam,
     "shapleycam": shapleycam,

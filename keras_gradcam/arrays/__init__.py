@@ -6,7 +6,7 @@ from keras_gradcam.arrays.channels import (
     of_channels,
     over_grid,
 )
-from keras_gradcam.arrays.placement import GridAxis, placed
+from keras_gradcam.arrays.placement import GridAxis, onto_grid, placed
 from keras_gradcam.arrays.precision import as_input, rounding, widened
 from keras_gradcam.arrays.random_numbers import normal, uniform
 from keras_gradcam.arrays.resizing import interpolated, resize
@@ -21,6 +21,7 @@ __all__ = [
     "most_varying",
     "normal",
     "of_channels",
+    "onto_grid",
     "over_grid",
     "resize",
     "placed",

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_gradcam.arrays.resizing import interpolated
+from keras_gradcam.arrays.resizing import interpolated, resize
 
 
 class GridAxis(NamedTuple):
@@ -60,6 +60,32 @@ def placed(maps, grid_axes, map_axes, size, lengths):
     for place, axis in enumerate(map_axes):
         if axis not in covered:
             maps = ops.repeat(ops.expand_dims(maps, 1 + place), size[place], 1 + place)
+    return maps
+
+
+def onto_grid(maps, grid_axes, onto_axes, size):
+    """Brings maps onto another grid, where both lie in the input.
+
+    Args:
+        maps: Tensor `(batch, *grid)`.
+        grid_axes: A `GridAxis`, or `None`, for each axis of the grid.
+        onto_axes: The same of the other grid, which has as many axes.
+        size: The lengths of the other grid.
+
+    Returns:
+        Tensor `(batch, *size)`. Where the place of either is not known, it is
+        stretched.
+    """
+    pairs = zip(grid_axes, onto_axes, strict=True)
+    for axis, (here, there) in enumerate(pairs, start=1):
+        if None in (here, there) or None in (here.start, there.start):
+            new = [*ops.shape(maps)[1:]]
+            new[axis - 1] = size[axis - 1]
+            maps = resize(maps, new)
+        elif (here.start, here.step) != (there.start, there.step):
+            dtype = keras.backend.standardize_dtype(maps.dtype)
+            places = there.start + there.step * ops.arange(size[axis - 1], dtype=dtype)
+            maps = interpolated(maps, axis, (places - here.start) / here.step)
     return maps
 
 

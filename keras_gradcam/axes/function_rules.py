@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_gradcam.axes.operations import shape_of
 from keras_gradcam.axes.parts import broadcast
 from keras_gradcam.axes.tensor_axes import ONE
-from keras_gradcam.execution import constant_value, graph_of
+from keras_gradcam.graphs import constant_value, graph_of
 
 
 def call(operation, operands, follow):

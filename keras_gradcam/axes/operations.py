@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_gradcam.execution import constant_value
+from keras_gradcam.graphs import constant_value
 
 
 def static(operation, number):

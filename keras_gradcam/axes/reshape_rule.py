@@ -1,10 +1,16 @@
 """The rule of reshaping: digits are regrouped, as cells keep their order."""
 
+import math
+
 from keras_gradcam.axes.operations import shape_of
 from keras_gradcam.axes.tensor_axes import BATCH, ONE, Axis, Digit, Field
+from keras_gradcam.graphs import constant_value
 
 # What an axis of a picture is named that is made of a flat input.
 VIEW = "view"
+
+# Stands for the length of a free batch: a prime tells its multiples apart.
+FREE = 999_983
 
 
 def reshape(operation, operands):
@@ -13,12 +19,37 @@ def reshape(operation, operands):
     if viewed is not None:
         return [viewed]
     atoms = [atom for axis in old.axes for atom in _atoms(axis)]
+    lengths = _lengths(operation, shape, atoms)
+    if lengths is not None:
+        atoms, shape = [_numbered(atom) for atom in atoms], lengths
     axes = []
     for length in shape:
         axes.append(_taken(atoms, length))
     if atoms:
         raise ValueError("cells are left")
-    return [old._replace(axes=tuple(axes))]
+    return [old._replace(axes=tuple(_freed(axis) for axis in axes))]
+
+
+def _lengths(operation, shape, atoms):
+    """The new lengths, where the batch alone is free, as multiples of `FREE`."""
+    is_free = [atom.length is None for atom in atoms]
+    if None not in shape or sum(is_free) != 1 or isinstance(atoms[0], Axis):
+        return None
+    asked = constant_value(operation.inputs[1], FREE) if is_free[0] else None
+    if asked is None:
+        return None
+    cells = math.prod(_numbered(atom).length for atom in atoms)
+    known = math.prod(int(n) for n in asked if n != -1)
+    return [cells // known if n == -1 else int(n) for n in asked]
+
+
+def _numbered(atom):
+    return atom._replace(length=FREE) if atom.length is None else atom
+
+
+def _freed(axis):
+    digits = [d._replace(length=None) if d.length == FREE else d for d in axis.digits]
+    return axis._replace(digits=tuple(digits))
 
 
 def _atoms(axis):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_gradcam import axes
 from keras_gradcam.arrays import GridAxis
-from keras_gradcam.execution import comes_of_variables, reached_from
+from keras_gradcam.graphs import comes_of_variables, reached_from
 from keras_gradcam.model import spatial_grids
 
 ADDITIONS = ("BiasAdd", "AddV2", "Add", "Sub")
@@ -86,24 +86,29 @@ def find(tensor, map_axes):
 def _located(term, tensor_axes, map_axes):
     """The `Term` of a bias of channels whose grid lies along the map's axes."""
     bias, tensor = term
-    rank = tensor.shape.rank
     # Attention adds (heads, features) to (batch, tokens, heads, features).
     is_vector = sum(length != 1 for length in bias.shape) <= 1
-    if not is_vector or rank != len(map_axes) + 2:
+    placed = _placed(bias, tensor, tensor_axes, map_axes) if is_vector else None
+    if placed is None or len(placed.axes) != len(map_axes):
         return None
-    first = bias.shape.rank == rank and bias.shape[-1] == 1 and bias.shape[1] != 1
-    plain = spatial_grids.plain(tuple(tensor.shape), first)
-    along = tuple(GridAxis(0, axis) for axis in map_axes)
-    if tensor_axes is not None and tensor_axes.is_certain:
-        # One cell is of the whole input, whatever it follows.
-        nowhere = spatial_grids.PlacedGrid(plain, (None,) * len(map_axes))
-        placed = spatial_grids.of_axes(tensor_axes, 1 if first else -1) or nowhere
-    else:
-        placed = spatial_grids.PlacedGrid(plain, along)
     axes_of_cells = zip(placed.axes, placed.grid.shape, strict=True)
     has_place = all(where or length == 1 for where, length in axes_of_cells)
-    is_grid = len(placed.axes) == len(map_axes)
-    return Term(bias, tensor, placed) if is_grid and has_place else None
+    return Term(bias, tensor, placed) if has_place else None
+
+
+def _placed(bias, tensor, tensor_axes, map_axes):
+    """The `PlacedGrid` of what a bias is added to, `None` without one."""
+    rank = tensor.shape.rank
+    first = bias.shape.rank == rank and bias.shape[-1] == 1 and bias.shape[1] != 1
+    is_known = tensor_axes is not None and tensor_axes.is_certain
+    found = spatial_grids.of_axes(tensor_axes, 1 if first else -1) if is_known else None
+    if found is not None or rank != len(map_axes) + 2:
+        return found
+    # One cell is of the whole input, whatever it follows.
+    along = tuple(None if is_known else GridAxis(0, axis) for axis in map_axes)
+    return spatial_grids.PlacedGrid(
+        spatial_grids.plain(tuple(tensor.shape), first), along
+    )
 
 
 def _terms(operation, reached, is_rescaled):

@@ -7,7 +7,12 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_gradcam.arrays import widened
-from keras_gradcam.evidence import perturbed_scores
+from keras_gradcam.evidence import gradient_rules, perturbed_scores
+from keras_gradcam.evidence.attention_evidence import (
+    attention,
+    attention_by_depth,
+    chained_attention,
+)
 from keras_gradcam.evidence.gradient_evidence import (
     bias_terms,
     curvature,
@@ -69,6 +74,11 @@ def check(method):
         ) from None
 
 
+def rules_by_name(name):
+    """What a `Request` needs to know of gradient rules, one of `GRADIENT_RULES`."""
+    return name and functools.partial(gradient_rules.balanced, rules=name)
+
+
 @functools.cache
 def _options(kind):
     """The signature of a kind's options. Each call of a `GradCAM` asks."""
@@ -104,6 +114,11 @@ def gather(request, kind="gradients", **options):
     )
 
 
+GRADIENT_RULES = tuple(gradient_rules.RULES)
+
+# What has no gradients that rules could change.
+WITHOUT_GRADIENTS = ("nothing", "masked", "noisy_masked", "faded_masked", "ablated")
+
 # What makes sense only over an input.
 OF_INPUTS = ("path", "guided_at_layer")
 
@@ -113,6 +128,9 @@ KINDS = {
     "pooled": pooled,
     "smoothed": smoothed,
     "curvature": curvature,
+    "attention": attention,
+    "chained_attention": chained_attention,
+    "attention_by_depth": attention_by_depth,
     "masked": perturbed_scores.masked,
     "noisy_masked": perturbed_scores.noisy_masked,
     "faded_masked": perturbed_scores.faded_masked,

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops, tree
 
 from keras_gradcam.arrays import GridAxis, placed, widened
-from keras_gradcam.evidence import biases, guided_gradients, pooled_head
+from keras_gradcam.evidence import biases, gradient_rules, pooled_head
 from keras_gradcam.evidence.noise import noisy_inputs
 from keras_gradcam.execution import differentiation, graph_loops, run_model
 
@@ -124,9 +124,10 @@ def curvature(request, forward_pass):
 
 def guided(request, forward_pass):
     """dy/dx with the signal cut off at every ReLU where it is negative."""
-    with guided_gradients.guided_relus():
-        again = run_model(request)
-        return differentiation.of_layer_outputs(again, request.layer_outputs)
+    both = forward_pass.overrides | gradient_rules.guided(forward_pass)
+    return differentiation.of_layer_outputs(
+        forward_pass._replace(overrides=both), request.layer_outputs
+    )
 
 
 def guided_at_layer(request, forward_pass):

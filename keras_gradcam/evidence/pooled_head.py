@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from keras_gradcam.execution import last_operation, reached_from
+from keras_gradcam.graphs import last_operation, reached_from
 from keras_gradcam.targets import find_logits
 
 

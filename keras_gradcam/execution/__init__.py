@@ -19,13 +19,6 @@ from keras_gradcam.execution.forward_pass import (
     run_model,
     score_variants,
 )
-from keras_gradcam.execution.graph_traversal import (
-    comes_of_variables,
-    constant_value,
-    graph_of,
-    last_operation,
-    reached_from,
-)
 
 __all__ = [
     "ConcreteFunctions",
@@ -33,16 +26,11 @@ __all__ = [
     "Request",
     "UnconnectedError",
     "XLARefusalError",
-    "comes_of_variables",
-    "constant_value",
-    "graph_of",
     "differentiation",
     "distribution",
     "graph_loops",
-    "last_operation",
     "model_call",
     "model_inputs",
-    "reached_from",
     "run_model",
     "score_variants",
     "input_signatures",

@@ -21,6 +21,8 @@ class Request(NamedTuple):
             too: one for each of `layer_outputs`.
         inline: See `model_call.run`.
         chunk_size: How many changed inputs to run through the model at once.
+        gradient_rules: Callable from a `ForwardPass` to its `overrides`, `None` for
+            gradients as they are.
     """
 
     model: Any
@@ -30,6 +32,7 @@ class Request(NamedTuple):
     layers: list = []
     inline: bool = False
     chunk_size: int = 1
+    gradient_rules: Callable | None = None
 
 
 class ForwardPass(NamedTuple):
@@ -39,11 +42,16 @@ class ForwardPass(NamedTuple):
         tensors: List with the tensor of each layer output, as the model has it.
         scores: Tensor `(batch,)` or `(batch, n)`.
         outputs: The model's own outputs, as it returned them.
+        inputs: Structure of tensors that it ran on.
+        overrides: Dict of gradients that differ from those of TensorFlow, see
+            `gradient_overrides.overridden`.
     """
 
     tensors: list
     scores: tf.Tensor
     outputs: Any
+    inputs: Any = None
+    overrides: dict = {}
 
 
 def run_model(request, inputs=None, layer_outputs=None):
@@ -69,7 +77,10 @@ def run_model(request, inputs=None, layer_outputs=None):
 
     outputs = _run(request, inputs, layer_outputs, record)
     tensors = [x.pick(found[id(x.layer), x.call]) for x in layer_outputs]
-    return ForwardPass(tensors, request.scorer(outputs), outputs)
+    made = ForwardPass(tensors, request.scorer(outputs), outputs, inputs)
+    if request.gradient_rules is None:
+        return made
+    return made._replace(overrides=request.gradient_rules(made))
 
 
 def score_variants(request, inputs, count, layer_output=None, tensor=None):

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_gradcam.evidence import gathering
 from keras_gradcam.maps import normalization
 from keras_gradcam.option_checks import are_ints
 
@@ -195,6 +196,29 @@ def check_fuse(fuse, several, activation, method):
             "Argument `fuse` makes one map of those of several layers: pass a list as "
             f"`layer`, such as `layer=['early', 'late']`. Received: fuse={fuse!r}"
         )
+
+
+def check_gradient_rules(gradient_rules, method):
+    """Returns the rules for the gradients of a method, its own if it has any."""
+    if gradient_rules not in (None, *gathering.GRADIENT_RULES):
+        raise ValueError(
+            "Argument `gradient_rules` must be one of "
+            f"{list(gathering.GRADIENT_RULES)} or None. Received: "
+            f"gradient_rules={gradient_rules!r}"
+        )
+    own = method.row.gradient_rules
+    if gradient_rules not in (None, own) and own is not None:
+        raise ValueError(
+            f"Method {method!r} has the rules {own!r} for its gradients. Leave out "
+            f"`gradient_rules`. Received: gradient_rules={gradient_rules!r}"
+        )
+    if gradient_rules and method.row.evidence in gathering.WITHOUT_GRADIENTS:
+        raise ValueError(
+            f"Method {method!r} takes no gradients that rules could change. Leave out "
+            f"`gradient_rules`, or take another method. Received: "
+            f"gradient_rules={gradient_rules!r}"
+        )
+    return gradient_rules or own
 
 
 def check_chunk_size(chunk_size):

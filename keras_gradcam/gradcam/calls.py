@@ -126,6 +126,7 @@ class Calls:
             arguments.check_output_dtype(
                 cam.output_dtype, cam.activation, cam.normalize
             ),
+            arguments.check_gradient_rules(cam.gradient_rules, method),
         )
 
     def _chosen_for(self, images):

@@ -56,6 +56,7 @@ def compute(model, config, images, classes=None):
         config.chosen.layers,
         config.chosen.traced.inline,
         config.chunk_size,
+        gathering.rules_by_name(config.heatmap.gradient_rules),
     )
     return PARTS[config.part](request, config)
 

@@ -86,6 +86,11 @@ class GradCAM(keras.Model):
         output_dtype: `"uint8"` returns maps as bytes, 255 times their value, and
             `"float16"` as half precision: four times and twice as many for the same
             memory and disk. The maps are computed as ever. Defaults to `None`, float32.
+        gradient_rules: Rules that hold parts of the network constant while gradients
+            are taken, for any method that takes some: `"libragrad"` the weights of
+            attention, the norms and the gates of activations; `"attnlrp"` the norms and
+            the gates; `"cp_lrp"` the weights of attention and the norms. Defaults to
+            `None`, the method's own rules, or none.
         **kwargs: `name` of the Keras model.
 
     Call arguments:
@@ -135,6 +140,7 @@ class GradCAM(keras.Model):
         fuse=None,
         chunk_size=None,
         output_dtype=None,
+        gradient_rules=None,
         **kwargs,
     ):
         model_inputs.check_model(model)
@@ -152,6 +158,7 @@ class GradCAM(keras.Model):
         self.fuse = fuse
         self.chunk_size = arguments.check_chunk_size(chunk_size)
         self.output_dtype = output_dtype
+        self.gradient_rules = gradient_rules
         self.logits = arguments.check_flag("logits", logits)
         self.return_predictions = arguments.check_flag(
             "return_predictions", return_predictions
@@ -459,6 +466,7 @@ class GradCAM(keras.Model):
             "fuse": fusion.name_of(self.fuse) or serialize(self.fuse),
             "chunk_size": self.chunk_size,
             "output_dtype": self.output_dtype,
+            "gradient_rules": self.gradient_rules,
             "logits": self.logits,
             "return_predictions": self.return_predictions,
             "jit_compile": self._jit_option,

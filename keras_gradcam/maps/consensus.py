@@ -15,10 +15,9 @@ the noise of the early ones stays; in a product a place is hot only if all agree
 import functools
 import math
 
-import keras
 from keras import ops
 
-from keras_gradcam.arrays import interpolated, resize
+from keras_gradcam.arrays import onto_grid
 from keras_gradcam.maps import normalization
 
 
@@ -53,7 +52,12 @@ def consensus(maps, layer_outputs):
     onto = layer_outputs[number]
     size = ops.shape(maps[number])[1:]
     parts = [
-        _resized(_part(one, layer_output, widest), layer_output, onto, size)
+        onto_grid(
+            _part(one, layer_output, widest),
+            layer_output.grid_axes,
+            onto.grid_axes,
+            size,
+        )
         for one, layer_output in zip(maps, layer_outputs, strict=True)
     ]
     return functools.reduce(ops.multiply, parts) ** (1.0 / len(parts))
@@ -104,18 +108,3 @@ def _steps(layer_output):
     known = known or [None] * len(lengths)
     pairs = zip(known, lengths, strict=True)
     return [step or (1.0 / length if length else 1.0) for step, length in pairs]
-
-
-def _resized(maps, layer_output, onto, size):
-    """Brings maps onto the grid of another layer, where both lie in the input."""
-    pairs = zip(layer_output.grid_axes, onto.grid_axes, strict=True)
-    for axis, (here, there) in enumerate(pairs, start=1):
-        if None in (here, there) or None in (here.start, there.start):
-            new = [*ops.shape(maps)[1:]]
-            new[axis - 1] = size[axis - 1]
-            maps = resize(maps, new)
-        elif (here.start, here.step) != (there.start, there.step):
-            dtype = keras.backend.standardize_dtype(maps.dtype)
-            places = there.start + there.step * ops.arange(size[axis - 1], dtype=dtype)
-            maps = interpolated(maps, axis, (places - here.start) / here.step)
-    return maps

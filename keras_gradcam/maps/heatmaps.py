@@ -21,6 +21,7 @@ class HeatmapConfig(NamedTuple):
         resize: See `GradCAM`.
         fuse: See `GradCAM`.
         output_dtype: See `GradCAM`.
+        gradient_rules: See `GradCAM`; those of the method where it has some.
     """
 
     method: Any
@@ -30,6 +31,7 @@ class HeatmapConfig(NamedTuple):
     resize: Any
     fuse: Any
     output_dtype: Any = None
+    gradient_rules: str | None = None
 
     @property
     def makes_one(self):

@@ -8,8 +8,17 @@ from keras_gradcam.methods.activation_methods import (
     kpcacam,
     random,
 )
+from keras_gradcam.methods.attention_methods import (
+    attention_rollout,
+    attnlrp,
+    gradsam,
+    legrad,
+    libragrad,
+    transformer_attribution,
+)
 from keras_gradcam.methods.gradient_methods import (
     cam,
+    depth_consensus,
     elementwise,
     gradcam,
     gradcam_plus_plus,
@@ -38,7 +47,10 @@ __all__ = [
     "Method",
     "OPTIONS",
     "ablationcam",
+    "attention_rollout",
+    "attnlrp",
     "cam",
+    "depth_consensus",
     "eigencam",
     "eigengradcam",
     "elementwise",
@@ -48,6 +60,7 @@ __all__ = [
     "get",
     "gradcam",
     "gradcam_plus_plus",
+    "gradsam",
     "guided_backprop",
     "guided_gradcam",
     "hirescam",
@@ -55,6 +68,8 @@ __all__ = [
     "iscam",
     "kpcacam",
     "layercam",
+    "legrad",
+    "libragrad",
     "name_of",
     "random",
     "saliency",
@@ -63,5 +78,6 @@ __all__ = [
     "smoothgrad",
     "smoothgradcam_plus_plus",
     "sscam",
+    "transformer_attribution",
     "xgradcam",
 ]

@@ -134,7 +134,7 @@ def hirescam(activations, gradients, scores):
     return gradients * activations
 
 
-@method("gradients", joins_depths=True)
+@method("gradients", default_layer="depths")
 def depth_consensus(activations, gradients, scores):
     """Depth consensus: hot only where the HiResCAM maps of all depths agree.
 

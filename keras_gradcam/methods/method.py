@@ -25,8 +25,11 @@ class Row(NamedTuple):
         needs_layer: Whether a layer is looked at.
         options: Names of the options that are the formula's; the others are for the
             gathering of the evidence.
-        joins_depths: Whether it makes one map of the maps of several layers, without
-            `layer` of the last of each grid size: see `maps.consensus`.
+        default_layer: Which layer it looks at without `layer`: `"last"`, that of a CAM;
+            `"embedding"`, the tokens before the first attention; or `"depths"`, the
+            last layer of each grid size, of whose maps it makes one.
+        gradient_rules: The rules of its gradients, a key of
+            `gathering.GRADIENT_RULES`; `None` for gradients as they are.
     """
 
     formula: Callable
@@ -34,7 +37,13 @@ class Row(NamedTuple):
     place: str = "layer"
     needs_layer: bool = True
     options: tuple = ()
-    joins_depths: bool = False
+    default_layer: str = "last"
+    gradient_rules: str | None = None
+
+    @property
+    def joins_depths(self):
+        """Whether it makes one map of the maps of several layers."""
+        return self.default_layer == "depths"
 
 
 ROWS: dict = {}
@@ -140,7 +149,8 @@ def method(
     name=None,
     place="layer",
     needs_layer=None,
-    joins_depths=False,
+    default_layer="last",
+    gradient_rules=None,
     **options,
 ):
     """Turns a formula into a function from options to a `Method`.
@@ -151,7 +161,8 @@ def method(
             function.
         place: See `Row`.
         needs_layer: See `Row`. Defaults to whether the map lies over a layer.
-        joins_depths: See `Row`.
+        default_layer: See `Row`.
+        gradient_rules: See `Row`.
         **options: Defaults of the options for the gathering of the evidence; those of
             the formula are its keyword arguments.
     """
@@ -161,7 +172,9 @@ def method(
         own = list(inspect.signature(formula).parameters.values())[3:]
         needs = place == "layer" if needs_layer is None else needs_layer
         names = tuple(option.name for option in own)
-        ROWS[key] = Row(formula, evidence, place, needs, names, joins_depths)
+        ROWS[key] = Row(
+            formula, evidence, place, needs, names, default_layer, gradient_rules
+        )
         gathering = [
             inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default)
             for option, default in options.items()

@@ -14,6 +14,14 @@ from keras_gradcam.methods.activation_methods import (
     kpcacam,
     random,
 )
+from keras_gradcam.methods.attention_methods import (
+    attention_rollout,
+    attnlrp,
+    gradsam,
+    legrad,
+    libragrad,
+    transformer_attribution,
+)
 from keras_gradcam.methods.gradient_methods import (
     cam,
     depth_consensus,
@@ -48,6 +56,12 @@ FACTORIES = (
     cam,
     shapleycam,
     depth_consensus,
+    attention_rollout,
+    transformer_attribution,
+    gradsam,
+    legrad,
+    attnlrp,
+    libragrad,
     scorecam,
     sscam,
     iscam,

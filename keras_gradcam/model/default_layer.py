@@ -90,6 +90,38 @@ def depths(traced, target=None):
     return found
 
 
+def embedding(traced, target=None):
+    """Returns a list with the layer output that the first attention starts from.
+
+    It is the last before it that all that the score knows of the input passes through.
+    Of a model without attention it is the first layer that learns.
+
+    Args:
+        traced: A `TracedModel`.
+        target: See `GradCAM`.
+
+    Raises:
+        ValueError: See `default`.
+    """
+    on_path = [
+        x
+        for x in traced.layer_outputs
+        if x.has_features and x.on_main_path and x.is_candidate()
+    ]
+    before = [x for x in on_path if not x.is_behind_attention]
+    if not before:
+        return [default(traced, target)]
+    has_attention = any(x.is_behind_attention for x in traced.layer_outputs)
+    return [before[-1 if has_attention else 0]]
+
+
+KINDS = {
+    "last": lambda traced, target=None: [default(traced, target)],
+    "depths": depths,
+    "embedding": embedding,
+}
+
+
 def _last(traced, found):
     on_path = [x for x in found if x.on_main_path]
     # Where branches meet behind the grids only, their last layer sees most.

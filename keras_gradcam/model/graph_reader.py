@@ -9,7 +9,8 @@ from keras import tree
 
 from keras_gradcam import axes
 from keras_gradcam.arrays import GridAxis
-from keras_gradcam.model import graph_paths, spatial_grids
+from keras_gradcam.graphs import graph_paths
+from keras_gradcam.model import spatial_grids
 from keras_gradcam.model.layer_output import LayerOutput
 from keras_gradcam.model.spatial_grids import Grid
 
@@ -107,6 +108,9 @@ class GraphReader:
         self.places = {r.tensor.name: place for place, r in enumerate(records)}
         self.passed = [self._passed(x) for x in self.inputs]
         self.summaries = graph_paths.summaries(self.operations, self.axes)
+        self.behind_attention = graph_paths.behind_attention(
+            self.operations, self.inputs
+        )
         self.features = graph_paths.features(self.operations)
         self.refinements = graph_paths.refinements(
             self.operations, self.axes, self.scores, self.summaries
@@ -155,6 +159,7 @@ class GraphReader:
             is_summary=tensor.name in self.summaries,
             refinements=self.refinements.get(tensor.name, 0),
             has_features=tensor.name in self.features,
+            is_behind_attention=tensor.name in self.behind_attention,
             on_main_path=tensor.op.name in self._passed_of(index),
             input=index,
             input_axes=self._covered(index, along),

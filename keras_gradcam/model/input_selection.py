@@ -100,6 +100,7 @@ def _of_input(traced, specs, names, index, method):
         is_summary=False,
         refinements=0,
         has_features=False,
+        is_behind_attention=False,
         on_main_path=True,
         input=index,
         input_axes=axes,

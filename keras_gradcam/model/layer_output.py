@@ -42,6 +42,7 @@ class LayerOutput:
             pyramid pooling does.
         refinements: How often the grid becomes finer on the way to the score, at most.
         has_features: Whether it is more than the input, normalised or moved.
+        is_behind_attention: Whether attention has mixed the positions of its grid.
         on_main_path: Whether all that the score knows of the input passes through it:
             not a branch of a block, but its end.
         input: Index of the flattened model input that the grid lies along, `None` where
@@ -72,6 +73,7 @@ class LayerOutput:
     is_summary: bool
     refinements: int
     has_features: bool
+    is_behind_attention: bool
     on_main_path: bool
     input: int | None
     input_axes: tuple

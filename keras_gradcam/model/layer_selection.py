@@ -8,22 +8,20 @@ import keras
 from keras_gradcam.model import default_layer
 
 
-def select(traced, layer, target=None, depths=False):
+def select(traced, layer, target=None, default="last"):
     """Returns the list of layer outputs that a `layer` argument stands for.
 
     Args:
         traced: A `TracedModel`.
         layer: `None`, or what `find` takes, or a list of these.
         target: See `GradCAM`.
-        depths: Whether `None` stands for one layer of each grid size.
+        default: What `None` stands for, a key of `default_layer.KINDS`.
 
     Raises:
         TypeError, ValueError: See `default_layer.default` and `find`.
     """
-    if layer is None and depths:
-        return default_layer.depths(traced, target)
     if layer is None:
-        return [default_layer.default(traced, target)]
+        return default_layer.KINDS[default](traced, target)
     if isinstance(layer, (list, tuple)):
         return [find(traced, one) for one in layer]
     return [find(traced, layer)]

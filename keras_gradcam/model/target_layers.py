@@ -67,7 +67,7 @@ class TargetLayers:
         """
         target = target if callable(target) else None
         asked = signature, target, logits
-        kind = method.row.place, method.row.needs_layer, method.row.joins_depths
+        kind = method.row.place, method.row.needs_layer, method.row.default_layer
         chosen = _known(self._choices, (*asked, kind))
         if chosen is None:
             traced = _known(self._traced, asked)
@@ -86,7 +86,7 @@ class TargetLayers:
         layer_outputs = layers = []
         if method.row.needs_layer:
             layer_outputs = layers = layer_selection.select(
-                traced, self.layer, target, method.row.joins_depths
+                traced, self.layer, target, method.row.default_layer
             )
         if method.row.place == "input":
             layer_outputs = input_selection.inputs(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_gradcam.execution import last_operation
+from keras_gradcam.graphs import last_operation
 
 
 class Head(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import replicas
 import tensorflow as tf
-from conftest import RAW, L, close, make_classifier, methods_of, randomize
+from conftest import OF_CNNS, RAW, L, close, make_classifier, methods_of, randomize
 
 import keras_gradcam as kg
 
@@ -406,7 +406,7 @@ def test_fullgrad_with_batch_normalization(images):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", methods_of(kg.methods.METHODS))
+@pytest.mark.parametrize("name", methods_of(OF_CNNS))
 def test_a_map_does_not_depend_on_chunks_nor_on_its_batch(images, name):
     model = make_classifier("flatten" if name != "cam" else "gap")
     layer = "last" if name == "cam" else layer_of(name)

@@ -6,14 +6,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import graphs_of, make_classifier, methods_of, randomize
+from conftest import OF_CNNS, graphs_of, make_classifier, methods_of, randomize
 
 import keras_gradcam as kg
 from keras_gradcam.maps import normalization
 
 L = keras.layers
-
-METHODS = list(kg.methods.METHODS)
 
 
 def graph_of(cam, images, target=1):
@@ -59,13 +57,13 @@ def test_only_what_follows_the_layer_is_differentiated(images):
         assert kinds.count("MatMul") == 2
 
 
-@pytest.mark.parametrize("method", methods_of(METHODS))
+@pytest.mark.parametrize("method", methods_of(OF_CNNS))
 def test_no_method_asks_for_gradients_of_weights(images, method):
     graph = graph_of(kg.GradCAM(make_classifier(), method=method), images)
     assert "Conv2DBackpropFilter" not in kinds_of(graph)
 
 
-@pytest.mark.parametrize("method", methods_of(METHODS))
+@pytest.mark.parametrize("method", methods_of(OF_CNNS))
 def test_nothing_leaves_the_graph_on_the_way(images, method):
     graph = graph_of(kg.GradCAM(make_classifier(), method=method), images)
     assert not [kind for kind in kinds_of(graph) if "PyFunc" in kind]
@@ -94,7 +92,7 @@ def compiled(cam, images, stage):
     return function.experimental_get_compiler_ir(images)(stage=stage)
 
 
-@pytest.mark.parametrize("method", methods_of(METHODS))
+@pytest.mark.parametrize("method", methods_of(OF_CNNS))
 def test_xla_has_one_program_of_static_shapes(images, method):
     """What a TPU needs: it cannot call the host, nor work with sizes it finds out."""
     cam = kg.GradCAM(make_classifier(), method=method)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import RAW, L, close, make_classifier, methods_of, randomize
+from conftest import OF_CNNS, RAW, L, close, make_classifier, methods_of, randomize
 from random_evidence import facts
 
 import keras_gradcam as kg
@@ -19,7 +19,7 @@ smoothing = kg.smoothing
 
 SUMS = [
     name
-    for name in kg.methods.METHODS
+    for name in OF_CNNS
     if name not in ("eigencam", "eigengradcam", "kpcacam", "random")
     and name not in ("saliency", "smoothgrad", "guided_backprop", "guided_gradcam")
     and name != "fullgrad"
@@ -293,9 +293,7 @@ def test_eigen_smoothing_needs_a_sum(images, name):
         cam(images)
 
 
-@pytest.mark.parametrize(
-    "name", methods_of([n for n in kg.methods.METHODS if n != "random"])
-)
+@pytest.mark.parametrize("name", methods_of([n for n in OF_CNNS if n != "random"]))
 def test_smoothings_combine_with_every_method(images, name):
     model = make_classifier("gap")
     both = [smoothing.noise(samples=2), smoothing.tta(scales=[1.0])]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import (
+    OF_CNNS,
     RAW,
     L,
     assert_unchanged,
@@ -20,12 +21,14 @@ from conftest import (
 
 import keras_gradcam as kg
 from keras_gradcam.arrays.precision import as_input
-from keras_gradcam.evidence import biases, chunking, guided_gradients
+from keras_gradcam.evidence import biases, chunking, gradient_rules
+from keras_gradcam.execution import ForwardPass
 from keras_gradcam.execution.differentiation import UnconnectedError
+from keras_gradcam.graphs import overridden
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* of the maps are all zeros")
 
-NAMES = list(kg.methods.METHODS)
+NAMES = OF_CNNS
 INPUTS = [n for n in NAMES if not kg.methods.METHODS[n].row.needs_layer]
 CHANNELS = ["scorecam", "sscam", "iscam", "ablationcam"]
 
@@ -719,31 +722,32 @@ def test_a_bias_of_channels_first():
     assert term.placed.grid.shape == (9, 8)
 
 
-def test_guided_takes_prelu_apart_rightly(images):
+def _guided_slope(function, x, sign):
+    @tf.function(autograph=False)
+    def slope(x):
+        y = sign * function(x)
+        forward_pass = ForwardPass([], y, None)
+        with overridden(gradient_rules.guided(forward_pass)):
+            return tf.gradients(y, x)[0]
+
+    return slope(tf.constant(x)).numpy()
+
+
+def test_guided_takes_prelu_apart_rightly():
     """relu(x) - a relu(-x): the second half must let pass what excites."""
-    x = tf.constant([[-1.0, 2.0, -3.0]])
 
-    @tf.function(autograph=False)
-    def slope(x, sign):
+    def prelu(x):
+        return tf.nn.relu(x) - 0.5 * tf.nn.relu(-x)
 
-        with guided_gradients.guided_relus():
-            y = tf.nn.relu(x) - 0.5 * tf.nn.relu(-x)
-            return tf.gradients(sign * y, x)[0]
-
-    np.testing.assert_allclose(slope(x, 1.0), [[0.5, 1.0, 0.5]])
-    np.testing.assert_allclose(slope(x, -1.0), [[-0.5, 0.0, -0.5]])
+    x = [[-1.0, 2.0, -3.0]]
+    np.testing.assert_allclose(_guided_slope(prelu, x, 1.0), [[0.5, 1.0, 0.5]])
+    np.testing.assert_allclose(_guided_slope(prelu, x, -1.0), [[-0.5, 0.0, -0.5]])
 
 
-def test_guided_relu6(images):
-    @tf.function(autograph=False)
-    def slope(x, sign):
-
-        with guided_gradients.guided_relus():
-            return tf.gradients(sign * tf.nn.relu6(x), x)[0]
-
-    x = tf.constant([-1.0, 2.0, 7.0])
-    np.testing.assert_array_equal(slope(x, 1.0), [0, 1, 0])
-    np.testing.assert_array_equal(slope(x, -1.0), [0, 0, 0])
+def test_guided_relu6():
+    x = [-1.0, 2.0, 7.0]
+    np.testing.assert_array_equal(_guided_slope(tf.nn.relu6, x, 1.0), [0, 1, 0])
+    np.testing.assert_array_equal(_guided_slope(tf.nn.relu6, x, -1.0), [0, 0, 0])
 
 
 def test_guided_says_that_loops_are_out_of_reach():

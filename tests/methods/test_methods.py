@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import replicas
-from conftest import RAW, close, make_classifier, methods_of
+from conftest import OF_ATTENTION, OF_CNNS, RAW, close, make_classifier, methods_of
 from keras import tree
 from random_evidence import EVIDENCE, facts
 
@@ -161,7 +161,7 @@ def test_nothing_comes_of_nothing(name):
     activations, found, scores = facts(name, (4, 6, 7))
     kind = METHODS[name].row.evidence
     cases = []
-    if METHODS[name].row.place == "layer":
+    if METHODS[name].row.place == "layer" and name not in OF_ATTENTION:
         cases.append((0 * activations, found))
     if "masked" not in kind and kind not in ("nothing", "ablated"):
         cases.append((activations, scaled(found, 0)))
@@ -215,7 +215,7 @@ def test_a_sample_that_is_nan_is_alone(name):
     activations[0, 1, 2, 3] = np.nan
     for tensor in tree.flatten(found):
         if tensor is not None and not callable(tensor):
-            tensor[(0, *[0] * (tensor.ndim - 1))] = np.nan
+            tensor[(0, *[-1] * (tensor.ndim - 1))] = np.nan
     map_ = np.asarray(METHODS[name](activations, found, scores))
     assert np.isnan(map_[0]).any()
     np.testing.assert_array_equal(map_[1], alone[1])
@@ -274,7 +274,7 @@ def test_random_is_noise_of_its_seed():
     assert np.abs(maps[0][0] - maps[0][1]).max() > 0.1
 
 
-@pytest.mark.parametrize("name", methods_of(NAMES))
+@pytest.mark.parametrize("name", methods_of(OF_CNNS))
 def test_by_name_saved_and_compiled(images, name, tmp_path):
     model = make_classifier("gap")
     cam = kg.GradCAM(model, method=name, target=1)
@@ -386,11 +386,18 @@ def test_layercam_for_and_against_is_hirescam(images, layer):
 
 # Whose raw map is linear in the score, on a network with ReLU.
 LINEAR = ["gradcam", "xgradcam", "hirescam", "cam", "shapleycam"]
-LINEAR += ["integrated_gradients"]
+LINEAR += ["integrated_gradients", "attnlrp", "libragrad"]
 # Whose normalised map is the same for Y and 3 Y + 7.
 INDIFFERENT = [*LINEAR, "layercam", "elementwise", "eigencam", "eigengradcam"]
 INDIFFERENT += ["kpcacam", "fem", "random", "saliency", "smoothgrad", "guided_backprop"]
-INDIFFERENT += ["guided_gradcam", "fullgrad", "ablationcam", "depth_consensus"]
+INDIFFERENT += [
+    "attnlrp",
+    "libragrad",
+    "guided_gradcam",
+    "fullgrad",
+    "ablationcam",
+    "depth_consensus",
+]
 
 
 def _raw(name, model, images, target):
@@ -399,7 +406,7 @@ def _raw(name, model, images, target):
     return kg.GradCAM(model, layer, name, target, **RAW)(images).numpy()
 
 
-@pytest.mark.parametrize("name", methods_of(NAMES))
+@pytest.mark.parametrize("name", methods_of(OF_CNNS))
 def test_linear_in_the_score(images, name):
     head = "gap" if name == "cam" else "flatten"
     model = make_classifier(head, activation=None)
@@ -409,7 +416,7 @@ def test_linear_in_the_score(images, name):
     assert (difference < 1e-5) == (name in LINEAR)
 
 
-@pytest.mark.parametrize("name", methods_of(NAMES))
+@pytest.mark.parametrize("name", methods_of(OF_CNNS))
 def test_indifferent_to_the_unit_of_the_score(images, name):
     head = "gap" if name == "cam" else "flatten"
     model = make_classifier(head, activation=None)

@@ -4,6 +4,9 @@ import functools
 
 import tensorflow as tf
 
+from keras_gradcam.graphs import gates
+from keras_gradcam.graphs.graph_traversal import comes_of_variables, reached_from
+
 # Ops through which a value passes, but no gradient.
 GRADIENT_STOPS = ("StopGradient", "PreventGradient")
 
@@ -47,6 +50,8 @@ FEATURES = (
     "While",
 )
 
+LOOKUPS = ("Gather", "GatherV2", "ResourceGather")
+
 # What makes weights between 0 and 1.
 GATES = ("Sigmoid", "Softmax", "Tanh")
 
@@ -86,8 +91,38 @@ def features(operations):
     """Names of the tensors that are more than the input, normalised or moved."""
     names: set = set()
     for operation in operations:
-        own = operation.type in FEATURES
+        own = operation.type in FEATURES or _looks_up(operation)
         if own or any(x.name in names for x in operation.inputs):
+            names.update(x.name for x in operation.outputs)
+    return names
+
+
+def _looks_up(operation):
+    """Whether features of words are looked up in a table."""
+    is_lookup = operation.type in LOOKUPS
+    return (
+        is_lookup
+        and not operation.inputs[1].dtype.is_floating
+        and (
+            operation.inputs[0].dtype == tf.resource
+            or comes_of_variables(operation.inputs[0])
+        )
+    )
+
+
+def behind_attention(operations, inputs):
+    """Names of the tensors in which attention has mixed positions.
+
+    Args:
+        operations: All operations of the graph, in order of execution.
+        inputs: List of the tensors of the model's inputs.
+    """
+    dependent = reached_from(*inputs)
+    names: set = set()
+    for operation in operations:
+        if gates.is_attention(operation, dependent) or any(
+            x.name in names for x in operation.inputs
+        ):
             names.update(x.name for x in operation.outputs)
     return names
 

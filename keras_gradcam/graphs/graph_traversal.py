@@ -15,13 +15,19 @@ def last_operation(tensor):
     return tensor.op
 
 
-def reached_from(tensor):
-    """Names of all tensors of the graph that are computed from `tensor`."""
-    names = {tensor.name}
-    for operation in tensor.graph.get_operations():
+def reached_from(*tensors):
+    """Names of all tensors of a graph that are computed from one of `tensors`."""
+    names = {tensor.name for tensor in tensors}
+    for operation in tensors[0].graph.get_operations():
         if any(x.name in names for x in operation.inputs):
             names.update(x.name for x in operation.outputs)
     return names
+
+
+def inner_operations(graph, types):
+    """Whether a loop or a function of a graph has operations of one of some types."""
+    inner = graph.as_graph_def().library.function
+    return any(node.op in types for function in inner for node in function.node_def)
 
 
 def comes_of_variables(tensor):
@@ -48,11 +54,13 @@ def graph_of(operation, attribute):
     return operation.graph._get_function(name).graph
 
 
-def constant_value(tensor):
+def constant_value(tensor, batch=None):
     """The value of a tensor that no input can change, a size or an index for instance.
 
     Args:
         tensor: A tensor of a graph.
+        batch: A number to take for the length of the first axis of tensors where that
+            is the only one left open. Defaults to `None`, there is no value then.
 
     Returns:
         NumPy array, or `None` if it is not constant.
@@ -60,25 +68,27 @@ def constant_value(tensor):
     value = tf.get_static_value(tensor)
     if value is None:
         with tf.init_scope():
-            computed = _computed(tensor, {})
+            computed = _computed(tensor, {}, batch)
         value = None if computed is None else computed.numpy()
     return value
 
 
-def _computed(tensor, known):
+def _computed(tensor, known, batch):
     if tensor.name not in known:
         known[tensor.name] = None
-        outputs = _outputs(tensor.op, known)
+        outputs = _outputs(tensor.op, known, batch)
         for output, value in zip(tensor.op.outputs, outputs, strict=False):
             known[output.name] = value
     return known[tensor.name]
 
 
-def _outputs(operation, known):
+def _outputs(operation, known, batch):
     """The outputs of an operation, run eagerly; none if they are not constant."""
-    if operation.type == "Shape" and operation.inputs[0].shape.is_fully_defined():
-        return [tf.constant(operation.inputs[0].shape, operation.outputs[0].dtype)]
-    inputs = [_computed(x, known) for x in operation.inputs]
+    if operation.type == "Shape":
+        shape = _shape(operation.inputs[0], batch)
+        dtype = operation.outputs[0].dtype
+        return [] if shape is None else [tf.constant(shape, dtype)]
+    inputs = [_computed(x, known, batch) for x in operation.inputs]
     run = getattr(tf.raw_ops, operation.type, None)
     is_pure = not any(x.dtype in (tf.resource, tf.variant) for x in operation.inputs)
     if run is None or not is_pure or any(x is None for x in inputs):
@@ -91,16 +101,27 @@ def _outputs(operation, known):
     return result if isinstance(result, (list, tuple)) else [result]
 
 
+def _shape(tensor, batch):
+    """The shape with the batch in it, `None` if it is not known."""
+    if tensor.shape.rank is None:
+        return None
+    first, *rest = tensor.shape.as_list() or [1]
+    shape = [batch if first is None else first, *rest]
+    return None if None in shape else shape[: tensor.shape.rank]
+
+
 def _arguments(operation, run, inputs):
     """The arguments of an operation for a call of its own."""
-    names = inspect.signature(run).parameters
+    names = list(inspect.signature(run).parameters)
     arguments, waiting = {}, list(inputs)
-    for argument in operation.op_def.input_arg:
+    for number, argument in enumerate(operation.op_def.input_arg):
+        # Some have a name of their own in Python, such as the axes of a product.
+        name = argument.name if argument.name in names else names[number]
         if argument.number_attr:
             count = operation.get_attr(argument.number_attr)
-            arguments[argument.name] = [waiting.pop(0) for _ in range(count)]
+            arguments[name] = [waiting.pop(0) for _ in range(count)]
         else:
-            arguments[argument.name] = waiting.pop(0)
+            arguments[name] = waiting.pop(0)
     for attribute in operation.op_def.attr:
         if attribute.name in names:
             arguments[attribute.name] = operation.get_attr(attribute.name)
