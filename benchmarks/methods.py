@@ -4,11 +4,12 @@
 
 Costs are those of MobileNetV2 at 96 x 96, four images at a time, in forward passes of
 the same batch, which run before and after each method: medians, and one run of what
-takes longer than ten seconds. Places are measured on scenes with a handwritten digit
-among fragments, whose boxes are known, with the small network of the demo, trained for
-six epochs. The numbers go to docs/methods.json, the picture to docs/methods.png. The
-pages are made of methods.md and choosing.md, the docstrings and the numbers; `--page`
-does this alone.
+takes longer than ten seconds. Methods for transformers are measured with a network as
+large as ViT-Ti/16 at 224 x 224; `--transformers` measures these alone. Places are
+measured on scenes with a handwritten digit among fragments, whose boxes are known, with
+the small network of the demo, trained for six epochs. The numbers go to
+docs/methods.json, the picture to docs/methods.png. The pages are made of methods.md and
+choosing.md, the docstrings and the numbers; `--page` does this alone.
 """
 
 import argparse
@@ -34,9 +35,22 @@ PAGES = ("methods.md", "choosing.md")
 # dense layer.
 ADDS_UP = ("gradcam", "xgradcam", "hirescam", "shapleycam", "integrated_gradients")
 
-# What is measured: all methods, and an option that matters to the place of the heat.
+# Methods that ask for attention, or begin at the tokens.
+OF_TRANSFORMERS = {
+    name: method
+    for name, method in kg.methods.METHODS.items()
+    if method.row.default_layer == "embedding"
+}
+
+OF_CNNS = {
+    name: method
+    for name, method in kg.methods.METHODS.items()
+    if name not in OF_TRANSFORMERS
+}
+
+# What is measured: the others, and an option that matters to the place of the heat.
 MEASURED = {
-    **kg.methods.METHODS,
+    **OF_CNNS,
     'fullgrad(rescale="channel")': kg.methods.fullgrad(rescale="channel"),
     "fullgrad(rescale=None)": kg.methods.fullgrad(rescale=None),
 }
@@ -55,16 +69,24 @@ NEEDS = {
     "guided_at_layer": "gradients, and gradients with every ReLU replaced",
     "path": "gradients at `steps` inputs",
     "biases": "gradients at the input and at every bias",
+    "attention": "attention weights and their gradients",
+    "chained_attention": "the same, each attention over all tokens",
+    "attention_by_depth": "the same, and the end of the network for each depth",
 }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--page", action="store_true", help="write the pages alone")
-    if not parser.parse_args().page:
-        measured = {"costs": costs(), **places()}
-        text = json.dumps(measured, indent=2)
-        (DOCS / "methods.json").write_text(text + "\n")
+    parser.add_argument("--transformers", action="store_true", help="these alone")
+    args = parser.parse_args()
+    if not args.page:
+        file = DOCS / "methods.json"
+        measured = json.loads(file.read_text())
+        if not args.transformers:
+            measured |= {"costs": costs(), **places()}
+        measured["transformers"] = costs_of_transformers()
+        file.write_text(json.dumps(measured, indent=2) + "\n")
     write_pages()
 
 
@@ -76,14 +98,29 @@ def write_pages():
 # Measuring.
 
 
-def costs(size=96, batch=4):
+def costs():
     """Forward passes that each method costs."""
     import keras
+
+    shape = (96, 96, 3)
+    return _costs(
+        keras.applications.MobileNetV2(weights=None, input_shape=shape), MEASURED
+    )
+
+
+def costs_of_transformers():
+    """The same of the methods for transformers, and of Grad-CAM beside them."""
+    import networks
+
+    return _costs(networks.vit(), {"gradcam": kg.methods.gradcam(), **OF_TRANSFORMERS})
+
+
+def _costs(model, methods, batch=4):
     import numpy as np
     import tensorflow as tf
 
-    model = keras.applications.MobileNetV2(weights=None, input_shape=(size, size, 3))
-    images = np.random.default_rng(0).random((batch, size, size, 3), dtype="float32")
+    shape = (batch, *model.input_shape[1:])
+    images = np.random.default_rng(0).random(shape, dtype="float32")
     forward = tf.function(lambda x: model(x, training=False))
 
     def passes():
@@ -91,7 +128,7 @@ def costs(size=96, batch=4):
 
     passes()
     found = {}
-    for name, method in MEASURED.items():
+    for name, method in methods.items():
         # What comes after the pooling is one dense layer, as CAM asks for.
         cam = kg.GradCAM(model, method=method, target=0)
         first = _seconds(lambda cam=cam: cam.trace(images))
@@ -137,7 +174,7 @@ def places(count=200):
     shown = pictures.grid(
         [
             pictures.headed(_picture(images[0], heatmaps[name][0]), name)
-            for name in kg.methods.METHODS
+            for name in OF_CNNS
         ],
         columns=6,
     )
@@ -194,12 +231,16 @@ def page(name):
     """The text of a page, from the docstrings and the measurements."""
     measured = json.loads((DOCS / "methods.json").read_text())
     costs, places = measured["costs"], measured["places"]
-    rows = [_row(name, costs[name]) for name in kg.methods.METHODS]
+    rows = [_row(name, costs[name]) for name in OF_CNNS]
+    of_transformers = measured["transformers"]
+    transformers = [_row(name, of_transformers[name]) for name in OF_TRANSFORMERS]
     table = [_measured_row(name, costs[name], places[name]) for name in places]
     template = pathlib.Path(__file__).with_name(name).read_text()
     return template.format(
-        count=len(rows),
+        count=len(kg.methods.METHODS),
         rows="\n".join(rows),
+        transformers="\n".join(transformers),
+        gradcam=_forwards(of_transformers["gradcam"]),
         measured="\n".join(table),
         scenes=measured["scenes"],
         accuracy=f"{100 * measured['accuracy']:.0f}",
@@ -240,12 +281,16 @@ def _row(name, cost):
         f"`{name}`",
         text["formula"],
         text["paper"],
-        NEEDS[kg.methods.METHODS[name].row.evidence],
+        _needs(kg.methods.METHODS[name].row),
         options or "none",
         _forwards(cost),
         text["choose"],
     ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _needs(row):
+    return "gradients under rules" if row.gradient_rules else NEEDS[row.evidence]
 
 
 def _forwards(cost):

@@ -26,6 +26,37 @@ def small_cnn(size):
     return keras.Model(inputs, L.Dense(10, activation="softmax")(x))
 
 
+def vit(size=224, patch=16, dim=192, heads=3, depth=12, classes=1000):
+    """A vision transformer with a class token, by default as large as ViT-Ti/16."""
+    inputs = keras.Input((size, size, 3))
+    x = L.Conv2D(dim, patch, patch, name="patches")(inputs)
+    x = L.Reshape((-1, dim))(x)
+    x = ClassToken()(x)
+    for _ in range(depth):
+        h = L.LayerNormalization(epsilon=1e-6)(x)
+        x = x + L.MultiHeadAttention(heads, dim // heads)(h, h)
+        h = L.LayerNormalization(epsilon=1e-6)(x)
+        x = x + L.Dense(dim)(L.Dense(4 * dim, activation="gelu")(h))
+    x = L.LayerNormalization(epsilon=1e-6)(x)[:, 0]
+    return keras.Model(inputs, L.Dense(classes, activation="softmax")(x))
+
+
+class ClassToken(L.Layer):
+    """Puts a learned token in front of the others, and adds learned positions."""
+
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, 1, shape[-1]), initializer="normal")
+        self.positions = self.add_weight(
+            shape=(1, shape[1] + 1, shape[-1]), initializer="normal"
+        )
+
+    def call(self, x):
+        token = keras.ops.broadcast_to(
+            self.token, (keras.ops.shape(x)[0], 1, x.shape[-1])
+        )
+        return keras.ops.concatenate([token, x], axis=1) + self.positions
+
+
 def images(batch, size=224):
     shape = (batch, size, size, 3)
     return np.random.default_rng(0).random(shape, dtype="float32")
