@@ -660,15 +660,15 @@ def test_hirescam_and_the_biases_behind_it_add_up_to_the_score(images, layer):
         assert apart > 1e-2 * np.abs(expected).max()
 
 
-def test_biases_of_attention_have_no_place(images):
+def test_biases_of_tokens_have_a_place_and_those_of_heads_none(images):
     """Their (batch, tokens, heads, features) only look like a picture."""
     inputs = keras.Input((8, 8, 3))
     x = L.Reshape((16, 6))(L.Conv2D(6, 2, 2, name="patches")(inputs))
     x = L.Add()([x, L.MultiHeadAttention(2, 3)(x, x)])
     outputs = L.Dense(3)(L.GlobalAveragePooling1D()(x))
     model = randomize(keras.Model(inputs, outputs))
-    # The input itself, and the bias of the patches.
-    assert count_of_terms(model) == 2
+    # The input itself, the bias of the patches, and that of the attention's output.
+    assert count_of_terms(model) == 3
 
 
 def count_of_terms(model):
