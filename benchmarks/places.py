@@ -73,6 +73,7 @@ def _mean(rows):
             for name in rows[0][key]
         }
         for key in rows[0]
+        if all(key in row for row in rows)
     }
 
 
@@ -97,7 +98,7 @@ def measure(name, seed, count, train):
                     for n in range(0, len(which), 32)
                 ]
             )
-        except ValueError as error:
+        except ValueError as error:  # Not defined for this network.
             print(name, method, str(error)[:90], flush=True)
             continue
         found[method] = scored(maps, own, all_objects)

@@ -265,7 +265,7 @@ def in_windows(shifts=(0, 1), size=(16, 24)):
         x = x + WindowAttention(shift, name=f"attention_{n}")(h)
         x = x + L.Dense(DIM, activation="gelu", name=f"dense_{n}")(x)
     x = L.GlobalAveragePooling2D()(x)
-    return randomize(keras.Model(inputs, L.Dense(CLASSES)(x)))
+    return randomize(keras.Model(inputs, L.Dense(CLASSES, name="head")(x)))
 
 
 def hybrid():
@@ -280,7 +280,7 @@ def hybrid():
     x = x + L.MultiHeadAttention(HEADS, DIM // HEADS, name="attention_0")(h, h)
     x = L.Reshape((rows, columns, DIM))(x)
     x = L.GlobalAveragePooling2D()(x)
-    return randomize(keras.Model(inputs, L.Dense(CLASSES)(x)))
+    return randomize(keras.Model(inputs, L.Dense(CLASSES, name="head")(x)))
 
 
 def of_words(length=7):
@@ -290,4 +290,4 @@ def of_words(length=7):
     h = L.LayerNormalization(name="norm_0")(x)
     x = x + L.MultiHeadAttention(HEADS, DIM // HEADS, name="attention_0")(h, h)
     x = L.GlobalAveragePooling1D()(x)
-    return randomize(keras.Model(inputs, L.Dense(CLASSES)(x)))
+    return randomize(keras.Model(inputs, L.Dense(CLASSES, name="head")(x)))

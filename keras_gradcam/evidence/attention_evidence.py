@@ -28,7 +28,9 @@ def attention(request, forward_pass):
     """`Attention`: the weights A and their gradients dy/dA."""
     return [
         _with_gradients(
-            forward_pass, layer_output, _found(forward_pass, tensor, layer_output)
+            forward_pass,
+            layer_output,
+            attention_weights.find(forward_pass, tensor, layer_output),
         )
         for tensor, layer_output in _layers(request, forward_pass)
     ]
@@ -38,7 +40,7 @@ def chained_attention(request, forward_pass):
     """The same, where each attention is over all tokens that the one before returns."""
     found = []
     for tensor, layer_output in _layers(request, forward_pass):
-        every = _found(forward_pass, tensor, layer_output)
+        every = attention_weights.find(forward_pass, tensor, layer_output, every=True)
         _check_chain(every)
         found.append(_with_gradients(forward_pass, layer_output, every))
     return found
@@ -51,9 +53,10 @@ def attention_by_depth(request, forward_pass):
     """
     found = []
     for tensor, layer_output in _layers(request, forward_pass):
-        every = _found(forward_pass, tensor, layer_output)
+        every = attention_weights.find(forward_pass, tensor, layer_output)
         stages = token_stages.scores(forward_pass, tensor, every)
         again = forward_pass
+        # What was replayed has operations of its own, and no rules yet.
         if request.gradient_rules is not None:
             again = again._replace(overrides=request.gradient_rules(forward_pass))
         columns = [
@@ -67,10 +70,6 @@ def attention_by_depth(request, forward_pass):
 
 def _layers(request, forward_pass):
     return zip(forward_pass.tensors, request.layer_outputs, strict=True)
-
-
-def _found(forward_pass, tensor, layer_output):
-    return attention_weights.find(forward_pass, tensor, layer_output)
 
 
 def _gradients(forward_pass, tensors):

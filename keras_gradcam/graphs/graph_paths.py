@@ -5,6 +5,7 @@ import functools
 import tensorflow as tf
 
 from keras_gradcam.graphs import gates
+from keras_gradcam.graphs.gates import MATRIX_PRODUCTS
 from keras_gradcam.graphs.graph_traversal import comes_of_variables, reached_from
 
 # Ops through which a value passes, but no gradient.
@@ -34,11 +35,9 @@ MOVES = (
     "Transpose",
 )
 
-PRODUCTS = ("BatchMatMul", "BatchMatMulV2", "Einsum", "MatMul")
-
 # What makes features of pixels: sums of products, and what may hold some.
 FEATURES = (
-    *PRODUCTS,
+    *MATRIX_PRODUCTS,
     "Conv2D",
     "Conv2DBackpropInput",
     "Conv3D",
@@ -296,7 +295,7 @@ def refinements(operations, known, scores, leave_out):
                 continue
             before = {} if is_same else _steps(known.get(x.name))
             finer = _is_coarser(before, after, 1.5)
-            is_product = operation.type in PRODUCTS and finer
+            is_product = operation.type in MATRIX_PRODUCTS and finer
             if not is_product and not _is_coarser(after, before, 1.5):
                 adds = finer and x.name not in leave_out
                 counts[x.name] = max(counts.get(x.name, 0), count + adds)

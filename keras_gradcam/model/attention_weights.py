@@ -39,19 +39,21 @@ class AttentionWeights(NamedTuple):
     is_whole: bool
 
 
-def find(forward_pass, tensor, layer_output):
+def find(forward_pass, tensor, layer_output, every=False):
     """Finds the attention behind a layer.
 
     Args:
         forward_pass: A `ForwardPass`.
         tensor: The layer's tensor.
         layer_output: Its `LayerOutput`, on whose grid the keys are laid.
+        every: Whether none may be left out. Attention over other things than the
+            positions of the grid, such as channels, has no place on a map.
 
     Returns:
         List of `AttentionWeights` in order of execution.
 
     Raises:
-        ValueError: If there is none, or it cannot be seen.
+        ValueError: If there is none, it cannot be seen, or some would be left out.
     """
     graph = forward_pass.scores.graph
     if inner_operations(graph, ("Softmax",)):
@@ -72,6 +74,14 @@ def find(forward_pass, tensor, layer_output):
     known = axes.trace(inputs)
     size = ops.shape(layer_output.to_grid(tensor))[1:-1]
     found = [_found(each, known.get(each.name), layer_output, size) for each in weights]
+    if every and None in found:
+        left_out = weights[found.index(None)]
+        raise ValueError(
+            "The method multiplies the attention of all layers, each over the tokens "
+            f"of the picture. Weights of shape {tuple(left_out.shape)} behind layer "
+            f"'{layer_output.name}' are over something else, such as channels. Take "
+            "'gradsam' or 'libragrad', which need no product."
+        )
     found = [each for each in found if each is not None]
     if not found:
         raise ValueError(

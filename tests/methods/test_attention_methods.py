@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import replicas
 import tensorflow as tf
-from conftest import OF_ATTENTION, RAW, L, close, make_classifier
+from conftest import OF_ATTENTION, RAW, L, close, make_classifier, randomize
 from transformers import (
     GRID,
     HEADS,
@@ -23,6 +23,7 @@ from transformers import (
 )
 
 import keras_gradcam as kg
+from keras_gradcam.evidence.attention_evidence import Attention
 
 METHODS = [*OF_ATTENTION, "attnlrp", "libragrad"]
 
@@ -53,8 +54,6 @@ def evidence_by_hand(replica, images, target=1):
     "name", ["attention_rollout", "transformer_attribution", "gradsam"]
 )
 def test_maps_are_those_of_the_replica(images, name, pool):
-    from keras_gradcam.evidence.attention_evidence import Attention
-
     model = vit(pool=pool)
     weights, gradients = evidence_by_hand(ByHand(model, pool), images)
     expected = [
@@ -243,6 +242,20 @@ def test_words_have_weights(name):
     assert maps.shape == (3, 7)
     assert np.isfinite(maps).all()
     assert np.ptp(maps, axis=1).min() > 0
+
+
+def test_attention_over_channels_has_no_place_and_no_rollout(images):
+    """It is left out of a sum over layers, and would leave a hole in a product."""
+    inputs = keras.Input((*SIZE, 3))
+    x = L.Reshape((TOKENS, 8))(L.Conv2D(8, 4, 4)(inputs))
+    x = x + L.MultiHeadAttention(HEADS, 4)(x, x)
+    weights = keras.ops.softmax(keras.ops.einsum("btd,bte->bde", x, x))
+    x = x + keras.ops.einsum("bde,bte->btd", weights, x)
+    outputs = L.Dense(4)(L.GlobalAveragePooling1D()(x))
+    model = randomize(keras.Model(inputs, outputs))
+    assert np.ptp(raw(model, images, "gradsam")) > 0
+    with pytest.raises(ValueError, match="such as channels. Take 'gradsam'"):
+        raw(model, images, "attention_rollout")
 
 
 def test_without_attention_there_is_a_way_out(images):
